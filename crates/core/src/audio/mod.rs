@@ -1,0 +1,3 @@
+//! Audio: frames, codecs, the container, the resampler, the playout buffer. No time but samples.
+
+pub mod frame;

@@ -1,0 +1,150 @@
+//! The words that the two legs of a call may say and be told.
+//!
+//! A leg speaks these words whatever its wire is; `wire` translates bytes into them and back.
+
+use crate::audio::frame::Rate;
+use crate::persona::Persona;
+
+/// How audio is represented on a leg. Mono always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// G.711 mu-law, 8000 Hz, one byte per sample.
+    Mulaw,
+    /// Opus packets (RFC 6716); the rate is whatever each side opens its codec at.
+    Opus,
+    /// 16 bit linear PCM at the given rate.
+    Pcm(Rate),
+}
+
+/// A piece of audio as a leg carries it, of any length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audio {
+    /// mu-law codes at 8000 Hz.
+    Mulaw(Vec<u8>),
+    /// One Opus packet.
+    Opus(Vec<u8>),
+    /// PCM samples at the rate that the leg's [`Format`] names.
+    Pcm(Vec<i16>),
+}
+
+/// The caller's leg: Twilio, a browser, or code that holds a conversation.
+pub mod caller {
+    use super::{Audio, Format};
+
+    /// What the caller's side reports.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum Event {
+        /// The leg is up and carries audio in this format. Comes first, and once.
+        Started(Format),
+        /// Audio from the caller, in the order in which it was spoken.
+        Audio(Audio),
+        /// The caller pressed a key: one of `0-9 * # A-D`.
+        Digit(char),
+        /// Everything sent before the mark of this number has been played (or flushed).
+        MarkPlayed(u64),
+        /// The leg reported or did something out of order; it was counted and skipped.
+        Fault(Fault),
+        /// The caller's side is gone; nothing follows.
+        Left(Left),
+    }
+
+    /// What a leg did against its protocol. The call goes on.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Fault {
+        /// A message that could not be read (bad JSON, bad base64, missing field).
+        Malformed,
+        /// A message of a kind this adapter does not know.
+        Unknown,
+        /// A message for another stream than the one that was started.
+        WrongStream,
+        /// A message out of order, such as media before start.
+        OutOfOrder,
+        /// A binary message on a wire that has only text.
+        Binary,
+    }
+
+    /// How the caller's side ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Left {
+        /// An orderly end: the carrier said stop, or code dropped its conversation.
+        HungUp,
+        /// The connection broke or broke its protocol beyond repair.
+        Lost,
+    }
+
+    /// What the caller's side is told.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum Command {
+        /// Play this audio after what is queued already.
+        Audio(Audio),
+        /// Report [`Event::MarkPlayed`] with this number once all audio before it has been played.
+        Mark(u64),
+        /// Drop what is queued and not yet played.
+        Clear,
+        /// End the leg. Nothing follows.
+        HangUp,
+    }
+}
+
+/// The engine's leg: one session of a speech model.
+pub mod engine {
+    use super::{Audio, Format, Persona};
+
+    /// What the engine's side reports.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum Event {
+        /// A slot was found and its connection stands; the engine now reads its prompts.
+        Connected(Format),
+        /// The engine has read its prompts and listens from now on.
+        Ready,
+        /// Audio that the engine speaks.
+        Audio(Audio),
+        /// The next stretch of what the engine says, as text; a leading space starts a word.
+        Text(String),
+        /// Something unreadable came from the engine; it was counted and skipped.
+        Fault,
+        /// The session could not be opened; nothing follows.
+        OpenFailed(OpenError),
+        /// The session is gone; nothing follows.
+        Closed(Closed),
+    }
+
+    /// Why a session could not be opened.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+    pub enum OpenError {
+        /// All sessions are taken, or the engine kept silent past the deadline.
+        #[error("the engine is busy or still loading")]
+        Busy,
+        /// The engine did not accept the request: voice, prompt or address are wrong.
+        #[error("the engine refused the session")]
+        Refused,
+        /// No connection could be made, or TLS could not be verified.
+        #[error("the engine cannot be reached")]
+        Unreachable,
+        /// Whatever answered does not speak the engine's protocol.
+        #[error("the engine does not speak the expected protocol")]
+        Protocol,
+    }
+
+    /// How a session ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Closed {
+        /// Closed in order with this WebSocket close code (RFC 6455, section 7.4), not asked for.
+        ByEngine(u16),
+        /// The connection broke.
+        Lost,
+        /// The engine broke its protocol beyond repair.
+        Protocol,
+    }
+
+    /// What the engine's side is told.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum Command {
+        /// Open a session with this persona.
+        Open(Persona),
+        /// The caller's audio. Sent only after [`Event::Ready`].
+        Audio(Audio),
+        /// End the session, or the attempt to open one. Nothing follows.
+        Close,
+    }
+}

@@ -1,0 +1,49 @@
+//! Engines: what holds a speech model, and how a session with one is opened.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use voice_bot_core::leg::Format;
+use voice_bot_core::leg::engine::OpenError;
+use voice_bot_core::persona::Persona;
+
+use crate::port::EnginePort;
+
+/// A boxed future, so that [`Engine`] can be used as a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Something that holds conversations: a speech model behind a socket, or code in this process.
+pub trait Engine: Send + Sync + 'static {
+    /// Its name in logs and metrics; never holds a secret.
+    fn name(&self) -> &str;
+
+    /// How many conversations it can hold at once; a PersonaPlex server holds one.
+    fn sessions(&self) -> usize {
+        1
+    }
+
+    /// Opens a session with this persona. Returns once the connection stands, which is before the
+    /// engine has read its prompts; that comes as `Event::Ready`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when no connection could be made or the request was refused at once.
+    fn open(&self, persona: Persona) -> BoxFuture<'_, Result<Session, OpenError>>;
+
+    /// Whether it can be reached, found out without disturbing a conversation that it holds.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it cannot.
+    fn probe(&self) -> BoxFuture<'_, Result<(), OpenError>>;
+}
+
+/// One session of an engine, from its connection on.
+///
+/// Events that follow: `Ready`, `Audio`, `Text`, `Fault`; `OpenFailed` in place of `Ready`; at last
+/// `Closed`. Closing or dropping the port ends the session, whatever it is doing.
+#[derive(Debug)]
+pub struct Session {
+    /// How audio is represented on the port, both ways.
+    pub format: Format,
+    /// The session's leg.
+    pub port: EnginePort,
+}

@@ -49,7 +49,8 @@ pub mod caller {
     }
 
     /// What a leg did against its protocol. The call goes on.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+    #[serde(rename_all = "kebab-case")]
     pub enum Fault {
         /// A message that could not be read (bad JSON, bad base64, missing field).
         Malformed,
@@ -94,7 +95,7 @@ pub mod engine {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum Event {
         /// A slot was found and its connection stands; the engine now reads its prompts.
-        Connected(Format),
+        Connected(Link),
         /// The engine has read its prompts and listens from now on.
         Ready,
         /// Audio that the engine speaks.
@@ -107,6 +108,16 @@ pub mod engine {
         OpenFailed(OpenError),
         /// The session is gone; nothing follows.
         Closed(Closed),
+    }
+
+    /// What a session carries and promises.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Link {
+        /// How its audio is represented, both ways.
+        pub format: Format,
+        /// Whether it answers every stretch of audio with as much audio, so that its silence on
+        /// the wire while it is being fed means that it has died.
+        pub lockstep: bool,
     }
 
     /// Why a session could not be opened.

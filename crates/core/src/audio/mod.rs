@@ -1,5 +1,8 @@
 //! Audio: frames, codecs, the container, the resampler, the playout buffer. No time but samples.
 
 pub mod frame;
+pub mod level;
 pub mod mulaw;
+pub mod opus;
+pub mod playout;
 pub mod resample;

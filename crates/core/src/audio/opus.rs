@@ -1,0 +1,264 @@
+//! Opus (RFC 6716) by libopus: the only file that knows the codec's library.
+
+use opus::{Application, Bandwidth, Bitrate, Channels, ErrorCode, Repacketizer, packet};
+
+use super::frame::{FRAME_MS, Frame, Rate};
+
+/// Frames that [`Encoder`] joins into one packet: 80 ms, one frame of the speech model.
+pub const PACKET_FRAMES: usize = 4;
+
+/// Frames that [`Decoder::conceal`] makes up at most in one go: 10 s.
+pub const MAX_CONCEALED_FRAMES: usize = 500;
+
+/// Samples that [`ServerEncoder::encode`] takes: 80 ms at 24 kHz.
+pub const SERVER_SAMPLES: usize = 1920;
+
+/// The longest packet that the format allows (RFC 6716, section 3.2), in milliseconds.
+const MAX_PACKET_MS: u64 = 120;
+
+/// Room for the longest frame that an encoder may make (RFC 6716, section 3.4), in bytes, and the
+/// byte before it that describes it.
+const FRAME_BYTES: usize = 1276;
+
+/// Why something could not be encoded or decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpusError {
+    /// A frame at another rate than its encoder's.
+    #[error("frame at {} Hz given to an Opus encoder at {} Hz: resample it first", got.hz(), expected.hz())]
+    Rate {
+        /// The encoder's rate.
+        expected: Rate,
+        /// The frame's rate.
+        got: Rate,
+    },
+    /// PCM that is not 80 ms at 24 kHz.
+    #[error("{samples} samples given to the server's Opus encoder: give it {SERVER_SAMPLES}")]
+    Length {
+        /// How many samples were given.
+        samples: usize,
+    },
+    /// A packet of no bytes, which a decoder would take for one that got lost.
+    #[error("Opus packet of 0 bytes: leave it out, or conceal a loss")]
+    Empty,
+    /// A packet that breaks the format, or lasts longer than 120 ms.
+    #[error("Opus packet of {bytes} bytes cannot be read: skip it")]
+    Malformed {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// More concealment than [`MAX_CONCEALED_FRAMES`].
+    #[error("{frames} frames to conceal: at most {MAX_CONCEALED_FRAMES} at once")]
+    TooLong {
+        /// How many frames were asked for.
+        frames: usize,
+    },
+    /// The library failed where it has no reason to, such as for want of memory.
+    #[error("libopus failed in {function}: {reason}")]
+    Library {
+        /// The function of libopus that failed.
+        function: &'static str,
+        /// Its reason in words.
+        reason: &'static str,
+    },
+}
+
+impl From<opus::Error> for OpusError {
+    fn from(error: opus::Error) -> Self {
+        Self::Library { function: error.function(), reason: error.description() }
+    }
+}
+
+/// Encodes a caller's frames into packets of 80 ms.
+///
+/// A frame is encoded when it comes, which spreads the work, and waits for three more. One packet
+/// of 80 ms rather than four of 20 leaves a server that reads one packet per turn more time for
+/// its model, and adds no delay, as the model needs all 80 ms anyway.
+#[derive(Debug)]
+pub struct Encoder {
+    rate: Rate,
+    encoder: opus::Encoder,
+    repacketizer: Repacketizer,
+    pending: Vec<Vec<u8>>,
+}
+
+impl Encoder {
+    /// An encoder of frames at `rate`, at the beginning of a stream.
+    ///
+    /// # Errors
+    /// [`OpusError::Library`] without memory.
+    pub fn new(rate: Rate) -> Result<Self, OpusError> {
+        // Low-delay (2.5 ms) rather than voip (6.5 ms): with this many bits it sounds no worse, and
+        // costs a third. The bits go over a local network or a data centre's.
+        let mut encoder = opus::Encoder::new(rate.hz(), Channels::Mono, Application::LowDelay)?;
+        let (bandwidth, bits_per_second) = match rate {
+            Rate::Hz8000 => (Bandwidth::Narrowband, 48_000),
+            Rate::Hz16000 => (Bandwidth::Wideband, 64_000),
+            Rate::Hz24000 => (Bandwidth::Superwideband, 64_000),
+        };
+        // Frames of one packet must share a bandwidth, so the encoder may not choose it.
+        encoder.set_bandwidth(bandwidth)?;
+        encoder.set_bitrate(Bitrate::Bits(bits_per_second))?;
+        encoder.set_complexity(0)?;
+        Ok(Self { rate, encoder, repacketizer: Repacketizer::new()?, pending: Vec::new() })
+    }
+
+    /// Encodes one frame; every fourth gives a packet, never an empty one.
+    ///
+    /// # Errors
+    /// [`OpusError::Rate`], which changes nothing; [`OpusError::Library`] loses what is pending.
+    pub fn push(&mut self, frame: &Frame) -> Result<Option<Vec<u8>>, OpusError> {
+        if frame.rate() != self.rate {
+            return Err(OpusError::Rate { expected: self.rate, got: frame.rate() });
+        }
+        let mut frames = std::mem::take(&mut self.pending);
+        frames.push(self.encoder.encode_vec(frame.samples(), FRAME_BYTES)?);
+        if frames.len() == PACKET_FRAMES {
+            return self.join(&frames).map(Some);
+        }
+        self.pending = frames;
+        Ok(None)
+    }
+
+    /// Frames that wait for their packet to fill up: 0 to 3.
+    #[must_use]
+    pub fn pending_frames(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Drops what is pending and goes back to the beginning of a stream.
+    ///
+    /// # Errors
+    /// [`OpusError::Library`], for which no reason is known.
+    pub fn reset(&mut self) -> Result<(), OpusError> {
+        self.pending.clear();
+        Ok(self.encoder.reset_state()?)
+    }
+
+    fn join(&mut self, frames: &[Vec<u8>]) -> Result<Vec<u8>, OpusError> {
+        let mut joined = self.repacketizer.begin();
+        for frame in frames {
+            joined.cat(frame)?;
+        }
+        let mut packet = vec![0; PACKET_FRAMES * (FRAME_BYTES + 2)];
+        let bytes = joined.out(&mut packet)?;
+        packet.truncate(bytes);
+        Ok(packet)
+    }
+}
+
+/// Encodes as PersonaPlex' server does: 80 ms at 24 kHz, libopus' own settings for voice.
+///
+/// The packets hold four frames of 20 ms or two of 40, as libopus sees fit.
+#[derive(Debug)]
+pub struct ServerEncoder(opus::Encoder);
+
+impl ServerEncoder {
+    /// An encoder at the beginning of a stream.
+    ///
+    /// # Errors
+    /// [`OpusError::Library`] without memory.
+    pub fn new() -> Result<Self, OpusError> {
+        let rate = Rate::Hz24000.hz();
+        Ok(Self(opus::Encoder::new(rate, Channels::Mono, Application::Voip)?))
+    }
+
+    /// Encodes [`SERVER_SAMPLES`] samples at 24 kHz into one packet.
+    ///
+    /// # Errors
+    /// [`OpusError::Length`] for any other number of samples.
+    pub fn encode(&mut self, samples: &[i16]) -> Result<Vec<u8>, OpusError> {
+        if samples.len() != SERVER_SAMPLES {
+            return Err(OpusError::Length { samples: samples.len() });
+        }
+        Ok(self.0.encode_vec(samples, PACKET_FRAMES * FRAME_BYTES)?)
+    }
+}
+
+/// Decodes packets of any bandwidth and either channel count to mono PCM at one rate.
+///
+/// libopus leaves out what the rate cannot hold, so that no resampler need follow.
+#[derive(Debug)]
+pub struct Decoder {
+    rate: Rate,
+    decoder: opus::Decoder,
+}
+
+impl Decoder {
+    /// A decoder to `rate`, at the beginning of a stream.
+    ///
+    /// # Errors
+    /// [`OpusError::Library`] without memory.
+    pub fn new(rate: Rate) -> Result<Self, OpusError> {
+        let decoder = opus::Decoder::new(rate.hz(), Channels::Mono)?;
+        Ok(Self { rate, decoder })
+    }
+
+    /// The samples of one packet of up to 120 ms, as many as it lasts.
+    ///
+    /// # Errors
+    /// [`OpusError::Empty`] or [`OpusError::Malformed`]; the stream can go on with the next packet.
+    pub fn decode(&mut self, packet: &[u8]) -> Result<Vec<i16>, OpusError> {
+        if packet.is_empty() {
+            return Err(OpusError::Empty);
+        }
+        let frames = (MAX_PACKET_MS / FRAME_MS) as usize;
+        let mut samples = vec![0; frames * self.rate.frame_samples()];
+        let decoded = self.decoder.decode(packet, &mut samples, false);
+        let count = decoded.map_err(|error| unreadable(&error, packet))?;
+        samples.truncate(count);
+        Ok(samples)
+    }
+
+    /// Makes up that many frames for ones that got lost; they fade out within some 100 ms.
+    ///
+    /// # Errors
+    /// [`OpusError::TooLong`] for more than [`MAX_CONCEALED_FRAMES`].
+    pub fn conceal(&mut self, frames: usize) -> Result<Vec<i16>, OpusError> {
+        if frames > MAX_CONCEALED_FRAMES {
+            return Err(OpusError::TooLong { frames });
+        }
+        let mut samples = vec![0; frames * self.rate.frame_samples()];
+        for frame in samples.chunks_exact_mut(self.rate.frame_samples()) {
+            // No packet at all is libopus' word for a lost one.
+            self.decoder.decode(&[], frame, false)?;
+        }
+        Ok(samples)
+    }
+}
+
+/// How long a packet lasts, in milliseconds, rounded down: 2 to 120.
+///
+/// # Errors
+/// [`OpusError::Empty`] or [`OpusError::Malformed`], by what the packet's head says of its frames.
+pub fn duration_ms(packet: &[u8]) -> Result<u64, OpusError> {
+    const SAMPLES_PER_MS: u32 = 48;
+    if packet.is_empty() {
+        return Err(OpusError::Empty);
+    }
+    match packet::get_nb_samples(packet, SAMPLES_PER_MS * 1000) {
+        // A packet may claim to hold no frames at all (RFC 6716, section 3.4, requirement 5).
+        Ok(0) => Err(OpusError::Malformed { bytes: packet.len() }),
+        Ok(samples) => Ok(samples as u64 / u64::from(SAMPLES_PER_MS)),
+        Err(error) => Err(unreadable(&error, packet)),
+    }
+}
+
+/// Tells what is the packet's fault from what is the library's.
+fn unreadable(error: &opus::Error, packet: &[u8]) -> OpusError {
+    let bytes = packet.len();
+    match error.code() {
+        ErrorCode::BadArg | ErrorCode::BufferTooSmall | ErrorCode::InvalidPacket => {
+            OpusError::Malformed { bytes }
+        }
+        ErrorCode::InternalError
+        | ErrorCode::Unimplemented
+        | ErrorCode::InvalidState
+        | ErrorCode::AllocFail
+        | ErrorCode::Unknown => {
+            OpusError::Library { function: error.function(), reason: error.description() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

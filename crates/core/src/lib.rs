@@ -7,3 +7,4 @@ pub mod audio;
 pub mod id;
 pub mod leg;
 pub mod persona;
+pub mod wire;

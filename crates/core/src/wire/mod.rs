@@ -1,0 +1,3 @@
+//! The wires: each file translates one protocol's bytes into the words of a leg and back.
+
+pub mod twilio;

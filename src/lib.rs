@@ -1,4 +1,5 @@
-//! voice-bot: a bridge that lets people phone NVIDIA PersonaPlex over Twilio.
+//! Lets people phone a speech model: the shell that moves bytes for `voice_bot_core`.
 
 pub mod engine;
 pub mod port;
+pub mod telephony;

@@ -1,0 +1,3 @@
+//! Telephony: how calls of each carrier reach this program.
+
+pub mod twilio;

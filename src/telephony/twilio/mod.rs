@@ -1,0 +1,3 @@
+//! Twilio: its TwiML, and what answers its webhooks and sockets.
+
+pub mod twiml;

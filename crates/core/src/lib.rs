@@ -4,6 +4,7 @@
 //! as an argument, bytes go in and out as values, and whoever drives the core moves them.
 
 pub mod audio;
+pub mod carrier;
 pub mod id;
 pub mod leg;
 pub mod persona;

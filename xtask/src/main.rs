@@ -1,1 +1,43 @@
-fn main(){}
+//! The project's own chores: set-up, the demo, the tests. `cargo xtask` lists them.
+#![expect(clippy::print_stdout, reason = "a command-line tool that reports to its user")]
+
+mod checks;
+mod setup;
+mod shell;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  demo [ARGUMENTS]     set up if needed, build, and talk to the demo: voice-bot demo ARGUMENTS
+  test [--only STEP]   set up if needed, then run every check and test; --only may be repeated
+  tidy                 check the house rules that the compiler and clippy do not know
+  setup                install what the build needs and this machine lacks";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match *arguments {
+        ["demo", ref rest @ ..] => demo(rest),
+        ["test", ref rest @ ..] => checks::run_steps(rest),
+        ["tidy"] => tidy::run(&shell::root()),
+        ["setup"] => setup::cmake(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(arguments: &[&str]) -> Result<(), String> {
+    setup::cmake()?;
+    let run = ["run", "--quiet", "--package", "voice-bot", "--", "demo"];
+    println!("Building voice-bot; the first time this takes a minute or two.");
+    shell::cargo(&[&run, arguments].concat())
+}

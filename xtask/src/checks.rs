@@ -1,0 +1,192 @@
+//! `cargo xtask test`: every check and test, one after the other, stopping at the first failure.
+
+use std::time::{Duration, Instant};
+
+use crate::shell::{capture, cargo, cargo_command, command, root, run, works};
+use crate::{setup, tidy};
+
+/// A step that failed says why; one that could do only a part of its work says what it left out.
+type Outcome = Result<Option<String>, String>;
+
+struct Step {
+    name: &'static str,
+    run: fn() -> Outcome,
+}
+
+/// The steps in their order: what fails soonest and is mended fastest comes first.
+const STEPS: [Step; 11] = [
+    Step { name: "setup", run: || setup::cmake().map(|()| None) },
+    Step { name: "fmt", run: fmt },
+    Step { name: "tidy", run: || tidy::run(&root()).map(|()| None) },
+    Step { name: "clippy", run: clippy },
+    Step { name: "doc", run: doc },
+    Step { name: "unit", run: unit },
+    Step { name: "doctest", run: doctest },
+    Step { name: "python", run: python },
+    Step { name: "fuzz", run: fuzz },
+    Step { name: "deny", run: deny },
+    Step { name: "advisories", run: advisories },
+];
+
+struct Done {
+    name: &'static str,
+    took: Duration,
+    left_out: Option<String>,
+}
+
+/// Runs the steps that `arguments` choose; all of them when it is empty.
+pub(crate) fn run_steps(arguments: &[&str]) -> Result<(), String> {
+    let chosen = choose(arguments)?;
+    let started = Instant::now();
+    let mut done = Vec::new();
+    for Step { name, run } in STEPS.into_iter().filter(|step| chosen.contains(&step.name)) {
+        println!("\n==> {name}");
+        let begun = Instant::now();
+        let outcome = run();
+        let took = begun.elapsed();
+        match outcome {
+            Ok(left_out) => done.push(Done { name, took, left_out }),
+            Err(reason) => {
+                report(&done, started.elapsed());
+                let again = format!("cargo xtask test --only {name}");
+                return Err(format!("{reason}\nFAILED: {name} ({took:.1?}). Again: {again}"));
+            }
+        }
+    }
+    report(&done, started.elapsed());
+    Ok(())
+}
+
+/// The names of the steps to run, from `--only STEP` as often as given.
+fn choose(arguments: &[&str]) -> Result<Vec<&'static str>, String> {
+    let names = STEPS.map(|step| step.name);
+    let mut chosen = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let value = match argument.strip_prefix("--only=") {
+            Some(value) => Some(value),
+            None if *argument == "--only" => rest.next().copied(),
+            None => return Err(format!("`{argument}` is unknown; use --only STEP")),
+        };
+        let step = names.iter().find(|name| Some(**name) == value);
+        chosen.push(*step.ok_or_else(|| format!("--only takes one of: {}", names.join(", ")))?);
+    }
+    Ok(if chosen.is_empty() { names.to_vec() } else { chosen })
+}
+
+fn report(done: &[Done], took: Duration) {
+    println!();
+    for Done { name, took, left_out } in done {
+        let note = left_out.as_ref().map(|what| format!("   LEFT OUT: {what}")).unwrap_or_default();
+        println!("{name:<12}{:>7.1} s{note}", took.as_secs_f64());
+    }
+    println!("{:<12}{:>7.1} s", "altogether", took.as_secs_f64());
+}
+
+fn fmt() -> Outcome {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?;
+    Ok(None)
+}
+
+fn clippy() -> Outcome {
+    let deny_warnings = ["--", "-D", "warnings"];
+    let workspace = ["clippy", "--quiet", "--workspace", "--all-targets"];
+    cargo(&[&workspace[..], &deny_warnings].concat())?;
+    Ok(None)
+}
+
+fn doc() -> Outcome {
+    let mut doc = cargo_command();
+    doc.args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(None)
+}
+
+fn unit() -> Outcome {
+    if works("cargo-nextest", "--version") {
+        cargo(&["nextest", "run", "--workspace"])?;
+    } else {
+        cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples"])?;
+    }
+    Ok(None)
+}
+
+fn doctest() -> Outcome {
+    cargo(&["test", "--quiet", "--workspace", "--doc"])?;
+    Ok(None)
+}
+
+/// The conformance tests: independent programs in Python against our binary.
+fn python() -> Outcome {
+    let python = setup::python_tests()?;
+    cargo(&["build", "--quiet", "--package", "voice-bot"])?;
+    let here = std::env::current_exe().map_err(|e| format!("cannot find the build folder: {e}"))?;
+    let binary = here.with_file_name(format!("voice-bot{}", std::env::consts::EXE_SUFFIX));
+    let mut pytest = command(python);
+    pytest.args(["-m", "pytest", "-q", "tests/python"]).env("VOICE_BOT", binary);
+    run(&mut pytest)?;
+    Ok(None)
+}
+
+/// Builds the fuzz targets without instrumentation and runs each over its corpus once.
+fn fuzz() -> Outcome {
+    cargo(&["build", "--quiet", "--manifest-path", "fuzz/Cargo.toml"])?;
+    let corpora = root().join("fuzz/corpus");
+    let entries = corpora.read_dir().map_err(|e| format!("cannot read fuzz/corpus: {e}"))?;
+    let mut targets = entries
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| format!("cannot read fuzz/corpus: {e}"))?;
+    targets.sort();
+    for target in targets {
+        let program = root().join("fuzz/target/debug").join(&target);
+        let output = capture(command(program).arg("-runs=0").arg(corpora.join(&target)))?;
+        let name = target.to_string_lossy();
+        if !output.status.success() {
+            let log = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{log}\nfuzz target {name} fails on its corpus"));
+        }
+        println!("{name}: every file of its corpus passes");
+    }
+    Ok(None)
+}
+
+fn deny() -> Outcome {
+    setup::cargo_deny()?;
+    run(command("cargo-deny").args(["check", "bans", "licenses", "sources"]))?;
+    Ok(None)
+}
+
+/// Looks our dependencies up in the advisory database, which is fetched from GitHub each time.
+fn advisories() -> Outcome {
+    setup::cargo_deny()?;
+    let output = capture(command("cargo-deny").args(["check", "advisories"]))?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        return Ok(None);
+    }
+    if log.contains("failed to fetch advisory database") {
+        println!("The advisory database could not be fetched: advisories were NOT checked.");
+        return Ok(Some("no advisory database could be fetched".to_owned()));
+    }
+    Err(format!("{log}\na dependency has an advisory against it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_steps_are_chosen_unless_some_are_named() {
+        assert_eq!(choose(&[]).unwrap().len(), STEPS.len());
+        assert_eq!(choose(&["--only", "tidy", "--only=fmt"]).unwrap(), ["tidy", "fmt"]);
+    }
+
+    #[test]
+    fn an_unknown_step_or_flag_is_refused_with_what_there_is() {
+        assert!(choose(&["--only", "x"]).unwrap_err().contains("fmt, tidy"));
+        assert!(choose(&["--only"]).unwrap_err().contains("fmt, tidy"));
+        assert!(choose(&["--fast"]).unwrap_err().contains("--fast"));
+    }
+}

@@ -1,0 +1,132 @@
+//! Installs what the build and the tests need and this machine lacks.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::shell::{capture, cargo_command, command, root, run, tools, venv, venv_programs, works};
+
+/// Reads our lock file; a newer one would do, an older one may not.
+const CARGO_DENY: &str = "0.20.2";
+
+type Install = fn(&[&str]) -> Result<(), String>;
+
+/// Makes sure that there is cmake, with which the Opus library is built.
+pub(crate) fn cmake() -> Result<(), String> {
+    if works("cmake", "--version") {
+        return Ok(());
+    }
+    println!("Set-up: cmake builds the Opus library, and is not here; installing it.");
+    let mut reasons = String::new();
+    for (name, install) in [("apt-get", apt_install as Install), ("pip", pip_install)] {
+        let outcome = install(&["cmake"]);
+        if works("cmake", "--version") {
+            return Ok(());
+        }
+        let reason = outcome.err().unwrap_or_else(|| "installed, but does not run".to_owned());
+        reasons.push_str(&format!("\n  by {name}: {reason}"));
+    }
+    Err(format!("Set-up could not install cmake:{reasons}\nInstall it yourself and try again."))
+}
+
+/// Makes sure that the Python tests' packages are in `.venv`, and gives back its Python.
+pub(crate) fn python_tests() -> Result<PathBuf, String> {
+    let requirements = root().join("tests/python/requirements.txt");
+    let wanted = fs::read_to_string(&requirements)
+        .map_err(|e| format!("cannot read {}: {e}", requirements.display()))?;
+    let stamp = venv().join("installed-requirements.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(venv_programs().join("python"));
+    }
+    pip_install(&["--requirement", "tests/python/requirements.txt"])?;
+    fs::write(&stamp, wanted).map_err(|e| format!("cannot write {}: {e}", stamp.display()))?;
+    Ok(venv_programs().join("python"))
+}
+
+/// Makes sure that there is a cargo-deny that can read our lock file.
+pub(crate) fn cargo_deny() -> Result<(), String> {
+    if cargo_deny_version().is_some_and(|version| version >= parse_version(CARGO_DENY)) {
+        return Ok(());
+    }
+    println!("Set-up: building cargo-deny {CARGO_DENY} into target/tools; once, some minutes.");
+    let mut install = cargo_command();
+    // Its release profile takes four times as long to build and saves a second per check.
+    install.args(["install", "cargo-deny", "--locked", "--debug", "--quiet"]);
+    install.args(["--version", CARGO_DENY, "--root"]).arg(tools());
+    run(&mut install)
+}
+
+fn cargo_deny_version() -> Option<Vec<u32>> {
+    let output = capture(command("cargo-deny").arg("--version")).ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(parse_version(text.trim().strip_prefix("cargo-deny ")?))
+}
+
+fn parse_version(text: &str) -> Vec<u32> {
+    text.split('.').map_while(|part| part.parse().ok()).collect()
+}
+
+/// Installs Debian packages, as root or by a sudo that asks nothing.
+fn apt_install(packages: &[&str]) -> Result<(), String> {
+    if !works("apt-get", "--version") {
+        return Err("this system has no apt-get".to_owned());
+    }
+    let prefix: &[&str] = match (is_root(), works("sudo", "-n")) {
+        (true, _) => &[],
+        (false, true) => &["sudo", "-n"],
+        (false, false) => return Err("it needs root, and sudo asks for a password".to_owned()),
+    };
+    let apt = |arguments: &[&str]| {
+        let words = [prefix, &["apt-get", "-qq"], arguments].concat();
+        run(command(words[0]).args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
+}
+
+fn is_root() -> bool {
+    capture(command("id").arg("-u")).is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Installs Python packages into `.venv`, which is made first where it is missing.
+fn pip_install(arguments: &[&str]) -> Result<(), String> {
+    let python = venv_programs().join("python");
+    if !capture(command(&python).args(["-m", "pip", "--version"])).is_ok_and(|o| o.status.success())
+    {
+        make_venv()?;
+    }
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(command(python).args(pip).args(arguments))
+}
+
+fn make_venv() -> Result<(), String> {
+    if try_venv() {
+        return Ok(());
+    }
+    let installed = apt_install(&["python3", "python3-venv"]);
+    if try_venv() {
+        return Ok(());
+    }
+    let reason = installed.err().map(|e| format!(" ({e})")).unwrap_or_default();
+    Err(format!(
+        "no Python 3 that can make a virtual environment; install python3 and python3-venv{reason}"
+    ))
+}
+
+fn try_venv() -> bool {
+    let names = ["python3", "python", "python3.13", "python3.12", "python3.11"];
+    names.into_iter().filter(|name| works(name, "--version")).any(|name| {
+        let make = command(name).args(["-m", "venv", "--clear"]).arg(venv()).output();
+        make.is_ok_and(|output| output.status.success())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        assert!(parse_version("0.20.2") > parse_version("0.14.10"));
+        assert!(parse_version("1.0") > parse_version("0.99.9"));
+    }
+}

@@ -1,4 +1,4 @@
-//! Audio: frames, codecs, the container, the resampler, the playout buffer. No time but samples.
+//! Audio: frames, codecs, the container, the resampler, the playout buffer.
 
 pub mod frame;
 pub mod level;

@@ -24,7 +24,11 @@ const FRAME_BYTES: usize = 1276;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpusError {
     /// A frame at another rate than its encoder's.
-    #[error("frame at {} Hz given to an Opus encoder at {} Hz: resample it first", got.hz(), expected.hz())]
+    #[error(
+        "frame at {} Hz given to an Opus encoder at {} Hz: resample it first",
+        got.hz(),
+        expected.hz()
+    )]
     Rate {
         /// The encoder's rate.
         expected: Rate,
@@ -209,7 +213,8 @@ impl Decoder {
         Ok(samples)
     }
 
-    /// Makes up that many frames for ones that got lost; they fade out within some 100 ms.
+    /// Makes up that many frames for ones that got lost. A long loss goes over to background noise
+    /// such as was heard before it.
     ///
     /// # Errors
     /// [`OpusError::TooLong`] for more than [`MAX_CONCEALED_FRAMES`].

@@ -43,11 +43,11 @@ fn telephone_band_passes_without_ripple() {
     for (from, to) in [(8000, 24_000), (24_000, 8000), (16_000, 8000), (44_100, 8000)] {
         for frequency in (300..=3000).step_by(135) {
             let frequency = f64::from(frequency);
-            let output = whole(from, to, &tone(frequency, from, from as usize / 4));
+            let output = whole(from, to, &tone(frequency, from, from as usize / 8));
             let level = level_at(&output, frequency, to);
             assert!(level.abs() < 0.02, "{frequency} Hz at {from} to {to}: {level:.3} dB");
         }
-        let output = whole(from, to, &tone(3400.0, from, from as usize / 4));
+        let output = whole(from, to, &tone(3400.0, from, from as usize / 8));
         let edge = level_at(&output, 3400.0, to);
         assert!((-0.6..0.0).contains(&edge), "3400 Hz at {from} to {to}: {edge:.2} dB");
     }
@@ -57,7 +57,7 @@ fn telephone_band_passes_without_ripple() {
 fn tones_above_the_lower_band_leave_no_alias() {
     for (from, to) in [(24_000, 8000), (16_000, 8000), (48_000, 8000), (44_100, 8000)] {
         for frequency in (4500..from / 2).step_by(500) {
-            let output = whole(from, to, &tone(f64::from(frequency), from, from as usize / 4));
+            let output = whole(from, to, &tone(f64::from(frequency), from, from as usize / 8));
             let alias = level(&output);
             assert!(alias < -65.0, "{frequency} Hz at {from} to {to}: {alias:.1} dB");
         }
@@ -156,7 +156,7 @@ fn flush_starts_a_new_stream() {
 
 #[test]
 fn an_hour_gives_an_hour() {
-    for (from, to) in [(24_000, 8000), (44_100, 8000), (8000, 11_025)] {
+    for (from, to) in [(24_000, 8000), (44_100, 8000)] {
         let divisor = greatest_common_divisor(from, to);
         let mut cursor = Cursor::new(from / divisor, to / divisor);
         let hour = u64::from(to) * 3600;

@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn buffer() -> (PlayBuffer, Instant) {
-        let start = Instant::now();
+        let start = crate::call::epoch();
         (PlayBuffer::new(start), start)
     }
 

@@ -4,8 +4,11 @@
 //! as an argument, bytes go in and out as values, and whoever drives the core moves them.
 
 pub mod audio;
+pub mod call;
 pub mod carrier;
 pub mod id;
 pub mod leg;
 pub mod persona;
+pub mod pool;
+pub mod record;
 pub mod wire;

@@ -24,8 +24,14 @@ pub struct Config {
     pub ahead: Duration,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self { max: Duration::from_millis(2000), ahead: Duration::from_millis(240) }
+    }
+}
+
 /// What went through a [`Playout`]. `pushed = popped + dropped + cleared + depth` at all times.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Audio that came in, in milliseconds.
     pub pushed_ms: u64,
@@ -93,6 +99,14 @@ impl Playout {
         let starts = self.far_end.map_or(now, |end| end.max(now));
         self.far_end = Some(starts + FRAME);
         self.audible = frame.samples().iter().any(|sample| sample.unsigned_abs() >= AUDIBLE);
+        self.counters.popped_ms += FRAME_MS;
+        Some(frame)
+    }
+
+    /// The oldest frame, due or not: for handing over what is left when nothing more will come.
+    pub fn take(&mut self) -> Option<Frame> {
+        let frame = self.waiting.pop_front()?;
+        self.far_end = self.far_end.map(|end| end + FRAME);
         self.counters.popped_ms += FRAME_MS;
         Some(frame)
     }

@@ -37,7 +37,7 @@ fn fills_the_far_end_then_keeps_pace() {
     assert_eq!(playout.depth(), MS * 340);
     assert_eq!(pop_all(&mut playout, t0 + MS), [3]);
     for n in 1..10 {
-        assert_eq!(pop_all(&mut playout, t0 + MS * 20 * n as u32), []);
+        assert_eq!(pop_all(&mut playout, t0 + MS * 20 * n as u32), [0_i16; 0]);
         assert_eq!(pop_all(&mut playout, t0 + MS * (20 * n as u32 + 1)), [3 + n]);
     }
 }
@@ -94,7 +94,7 @@ fn bounds_below_a_frame_still_let_one_through() {
     playout.push(frame(2));
     assert_eq!(pop_all(&mut playout, t0), [2]);
     playout.push(frame(3));
-    assert_eq!(pop_all(&mut playout, t0 + MS * 19), []);
+    assert_eq!(pop_all(&mut playout, t0 + MS * 19), [0_i16; 0]);
     assert_eq!(pop_all(&mut playout, t0 + MS * 20), [3]);
     assert_eq!(playout.counters().underruns, 0);
 }

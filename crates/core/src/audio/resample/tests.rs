@@ -120,7 +120,7 @@ fn an_equal_rate_changes_nothing() {
     let input = tone(1000.0, 16_000, 500);
     let mut resampler = Resampler::new(16_000, 16_000).unwrap();
     assert_eq!(resampler.process(&input), input);
-    assert_eq!(resampler.flush(), []);
+    assert_eq!(resampler.flush(), [0_i16; 0]);
     assert_eq!(resampler.delay_ms(), 0.0);
 }
 

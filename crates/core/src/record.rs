@@ -1,0 +1,204 @@
+//! What is left of a call when it is over.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::audio::playout;
+use crate::id::CallId;
+use crate::leg::{caller, engine};
+
+/// Why a call ended. A closed list: it is stored, shown and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndReason {
+    /// The caller hung up.
+    CallerHungUp,
+    /// The caller's connection broke.
+    CallerLost,
+    /// Nothing came from the caller's side for too long.
+    CallerSilent,
+    /// The caller's leg never started.
+    NeverStarted,
+    /// No engine was free in time, or it was silent past the deadline for its handshake.
+    EngineBusy,
+    /// The engine refused the persona.
+    EngineRefused,
+    /// No engine could be reached.
+    EngineUnreachable,
+    /// The engine broke its protocol.
+    EngineProtocol,
+    /// The engine closed the session of its own accord.
+    EngineLeft,
+    /// The connection to the engine broke.
+    EngineLost,
+    /// The engine was fed and did not answer.
+    EngineStalled,
+    /// Audio could not be encoded or decoded.
+    Codec,
+    /// The call reached its greatest length.
+    TimeLimit,
+    /// The bot's side was told to hang up.
+    HungUp,
+    /// The server is stopping.
+    ShutDown,
+}
+
+/// Whom the end of a call is owed to, and so what the caller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The call ran its course: no word is due.
+    Done,
+    /// All engines were taken.
+    Busy,
+    /// Something on our side failed.
+    Failed,
+}
+
+impl EndReason {
+    /// Every reason, in order.
+    pub const ALL: [Self; 15] = [
+        Self::CallerHungUp,
+        Self::CallerLost,
+        Self::CallerSilent,
+        Self::NeverStarted,
+        Self::EngineBusy,
+        Self::EngineRefused,
+        Self::EngineUnreachable,
+        Self::EngineProtocol,
+        Self::EngineLeft,
+        Self::EngineLost,
+        Self::EngineStalled,
+        Self::Codec,
+        Self::TimeLimit,
+        Self::HungUp,
+        Self::ShutDown,
+    ];
+
+    /// What the caller is owed when the call ends for this reason.
+    #[must_use]
+    pub const fn fate(self) -> Fate {
+        match self {
+            Self::CallerHungUp
+            | Self::CallerLost
+            | Self::CallerSilent
+            | Self::NeverStarted
+            | Self::TimeLimit
+            | Self::HungUp => Fate::Done,
+            Self::EngineBusy => Fate::Busy,
+            Self::EngineRefused
+            | Self::EngineUnreachable
+            | Self::EngineProtocol
+            | Self::EngineLeft
+            | Self::EngineLost
+            | Self::EngineStalled
+            | Self::Codec
+            | Self::ShutDown => Fate::Failed,
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CallerHungUp => "the caller hung up",
+            Self::CallerLost => "the caller's connection broke",
+            Self::CallerSilent => "nothing came from the caller's side",
+            Self::NeverStarted => "the caller's stream never started",
+            Self::EngineBusy => "no engine was free in time",
+            Self::EngineRefused => "the engine refused the persona",
+            Self::EngineUnreachable => "no engine could be reached",
+            Self::EngineProtocol => "the engine broke its protocol",
+            Self::EngineLeft => "the engine closed the session",
+            Self::EngineLost => "the connection to the engine broke",
+            Self::EngineStalled => "the engine stopped answering",
+            Self::Codec => "audio could not be encoded or decoded",
+            Self::TimeLimit => "the call reached its greatest length",
+            Self::HungUp => "the bot hung up",
+            Self::ShutDown => "the server is stopping",
+        })
+    }
+}
+
+impl From<caller::Left> for EndReason {
+    fn from(left: caller::Left) -> Self {
+        match left {
+            caller::Left::HungUp => Self::CallerHungUp,
+            caller::Left::Lost => Self::CallerLost,
+        }
+    }
+}
+
+impl From<engine::OpenError> for EndReason {
+    fn from(error: engine::OpenError) -> Self {
+        match error {
+            engine::OpenError::Busy => Self::EngineBusy,
+            engine::OpenError::Refused => Self::EngineRefused,
+            engine::OpenError::Unreachable => Self::EngineUnreachable,
+            engine::OpenError::Protocol => Self::EngineProtocol,
+        }
+    }
+}
+
+impl From<engine::Closed> for EndReason {
+    fn from(closed: engine::Closed) -> Self {
+        match closed {
+            engine::Closed::ByEngine(_) => Self::EngineLeft,
+            engine::Closed::Lost => Self::EngineLost,
+            engine::Closed::Protocol => Self::EngineProtocol,
+        }
+    }
+}
+
+/// What went through one direction of audio, in milliseconds of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct TrackStats {
+    /// Came in.
+    pub in_ms: u64,
+    /// Went out.
+    pub out_ms: u64,
+    /// Dropped because the other side was not listening: before the handshake, or after the end.
+    pub unheard_ms: u64,
+    /// Pieces that could not be decoded and were skipped.
+    pub undecodable: u64,
+    /// Messages out: engine packets towards the engine, media messages towards the caller.
+    pub messages: u64,
+}
+
+/// One finished call.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CallRecord {
+    /// Which call.
+    #[serde(serialize_with = "as_text")]
+    pub id: CallId,
+    /// Name of the persona that answered.
+    pub persona: String,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// From the first to the last moment of the call.
+    pub duration: Duration,
+    /// From the caller's start to the engine's handshake; `None` if it never came.
+    pub primed_after: Option<Duration>,
+    /// From the caller's start to the first engine audio sent; `None` if none was.
+    pub first_audio_after: Option<Duration>,
+    /// Caller to engine.
+    pub inbound: TrackStats,
+    /// Engine to caller.
+    pub outbound: TrackStats,
+    /// What the playout buffer did.
+    pub playout: playout::Counters,
+    /// What the caller's leg did against its protocol, by kind.
+    pub faults: BTreeMap<caller::Fault, u64>,
+    /// Unreadable things from the engine.
+    pub engine_faults: u64,
+    /// Words that the engine said.
+    pub words: u64,
+    /// Keys that the caller pressed.
+    pub digits: u64,
+}
+
+fn as_text<S: serde::Serializer>(id: &CallId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_str())
+}

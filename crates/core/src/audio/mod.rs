@@ -3,6 +3,7 @@
 pub mod frame;
 pub mod level;
 pub mod mulaw;
+pub mod ogg;
 pub mod opus;
 pub mod playout;
 pub mod resample;

@@ -1,3 +1,4 @@
 //! The wires: each file translates one protocol's bytes into the words of a leg and back.
 
+pub mod personaplex;
 pub mod twilio;

@@ -1,0 +1,291 @@
+//! What the server was told: defaults, then `voice-bot.toml`, then the environment, then flags.
+//!
+//! The layers are read as [`raw::RawConfig`] and resolved once into [`Config`], whose types cannot
+//! hold a wrong value, so that nothing behind this module checks again.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+use voice_bot_core::persona::Persona;
+
+mod address;
+mod env;
+mod error;
+mod layers;
+mod log;
+mod nearest;
+mod personas;
+mod raw;
+mod resolve;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+pub use address::PublicUrl;
+pub use env::environment;
+pub use error::{ConfigError, Origin};
+pub use log::{LogFilter, LogFilterError, LogFormat};
+pub use personas::Personas;
+pub use secret::Secret;
+
+/// The configuration file that is read when no flag names one; it may be absent.
+pub const DEFAULT_FILE: &str = "voice-bot.toml";
+
+/// What the command line may say about the configuration; it beats every other source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct Flags {
+    /// Configuration file [default: voice-bot.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub host: Option<String>,
+    /// TCP port to listen on; 0 takes a free one [default: 8080]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Address at which Twilio reaches this server, such as https://bot.example.com
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// PersonaPlex server; repeat it for several [default: ws://127.0.0.1:8998]
+    #[arg(long = "engine-url", value_name = "URL")]
+    pub engine_urls: Vec<String>,
+    /// Persona that answers numbers without one of their own [default: assistant]
+    #[arg(long, value_name = "NAME")]
+    pub persona: Option<String>,
+    /// Log level, or directives such as voice_bot=debug,hyper=info [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Log format: auto, pretty or json [default: auto]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// The whole configuration, one slice for each part of the program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// How the server listens and stops.
+    pub server: ServerConfig,
+    /// Where the speech model is.
+    pub engine: EngineConfig,
+    /// The limits of one call.
+    pub call: CallConfig,
+    /// What the carrier's own voice says when the model cannot speak.
+    pub say: SayConfig,
+    /// Who answers.
+    pub personas: Personas,
+    /// What is logged.
+    pub log: LogConfig,
+    /// The Twilio account.
+    pub twilio: TwilioConfig,
+}
+
+impl Config {
+    /// Reads and resolves every layer, the file from the working directory unless a flag names it.
+    ///
+    /// `env` answers for environment variables; production passes [`environment`].
+    ///
+    /// # Errors
+    /// [`ConfigError`] at the first thing that is wrong; its message is one line that says where
+    /// the value came from and how to put it right.
+    pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::load_from(Path::new(""), flags, env)
+    }
+
+    /// As [`Config::load`], with the default file and its relative paths looked for in `folder`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_from(
+        folder: &Path,
+        flags: &Flags,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let file = flags.config.clone().unwrap_or_else(|| folder.join(DEFAULT_FILE));
+        let raw = raw::read(&file, flags.config.is_some())?;
+        let overrides = layers::Overrides::collect(flags, env);
+        resolve::resolve(&layers::Layers { file: &file, raw: &raw, overrides: &overrides })
+    }
+
+    /// Who answers when this number was called: its own persona, or else the default one.
+    #[must_use]
+    pub fn persona_for(&self, called: &str) -> &Persona {
+        self.personas.for_number(called)
+    }
+}
+
+impl Default for Config {
+    /// What [`Config::load`] gives without file, environment, flags and personas folder.
+    fn default() -> Self {
+        Self {
+            server: ServerConfig::default(),
+            engine: EngineConfig::default(),
+            call: CallConfig::default(),
+            say: SayConfig::default(),
+            personas: Personas::default(),
+            log: LogConfig::default(),
+            twilio: TwilioConfig::default(),
+        }
+    }
+}
+
+/// How the server listens and stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// TCP port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Where Twilio reaches this server from outside, if that was told.
+    pub public_url: Option<PublicUrl>,
+    /// Calls at once; one more is answered with the busy sentence.
+    pub max_calls: usize,
+    /// How long running calls may go on after the server was told to stop.
+    pub shutdown_grace: Duration,
+}
+
+impl ServerConfig {
+    /// The socket address to bind.
+    #[must_use]
+    pub const fn listen(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
+            public_url: None,
+            max_calls: 200,
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where the speech model is and how its servers are trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// The PersonaPlex servers: `ws` or `wss`, a host, no path; at least one, each named once.
+    pub urls: Vec<Url>,
+    /// How the certificate of a `wss` server is checked.
+    pub trust: Trust,
+    /// Limit for TCP, TLS and the WebSocket upgrade together.
+    pub connect_timeout: Duration,
+    /// Limit from there until the model has read its prompts.
+    pub handshake_timeout: Duration,
+    /// Voice files beyond PersonaPlex's own that the servers have; each a plain name in `.pt`.
+    pub extra_voices: Vec<String>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        let url = Url::parse("ws://127.0.0.1:8998").expect("a constant that parses, see the tests");
+        Self {
+            urls: vec![url],
+            trust: Trust::WebRoots,
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(60),
+            extra_voices: Vec::new(),
+        }
+    }
+}
+
+/// How the certificate of an engine's server is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// Against the public certificate authorities.
+    WebRoots,
+    /// Against the authorities in this PEM file alone.
+    CaFile(PathBuf),
+    /// It must be the one certificate whose DER form has this SHA-256 digest.
+    Pin([u8; 32]),
+    /// Not at all: anyone on the path can listen in.
+    Insecure,
+}
+
+/// The limits of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallConfig {
+    /// How long a call may last.
+    pub max_duration: Duration,
+    /// A call ends when the carrier has sent no media for this long.
+    pub caller_silence: Duration,
+    /// A call ends when the engine, while being fed, has given no audio for this long.
+    pub engine_silence: Duration,
+    /// How long the carrier may take from connecting to its start message.
+    pub start_timeout: Duration,
+    /// How long audio that is still queued at the end of a call may go on playing.
+    pub drain: Duration,
+    /// Engine audio held back at most; beyond it the oldest is dropped. Never under `playout_ahead`.
+    pub playout_max: Duration,
+    /// Audio that the carrier is given ahead of its clock, as a cushion against jitter.
+    pub playout_ahead: Duration,
+}
+
+impl Default for CallConfig {
+    fn default() -> Self {
+        Self {
+            max_duration: Duration::from_secs(600),
+            caller_silence: Duration::from_secs(10),
+            engine_silence: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(10),
+            drain: Duration::from_millis(1500),
+            playout_max: Duration::from_millis(2000),
+            playout_ahead: Duration::from_millis(240),
+        }
+    }
+}
+
+/// What the carrier's own voice (TwiML `<Say>`) says when the model cannot speak.
+///
+/// An empty sentence says nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SayConfig {
+    /// Language of the sentences as a BCP 47 tag, such as `en-US`.
+    pub language: String,
+    /// The carrier's name of a voice, such as `Polly.Joanna`; absent means its default.
+    pub voice: Option<String>,
+    /// Said when every session is taken.
+    pub busy: String,
+    /// Said when the engine could not be reached or broke off.
+    pub engine_failed: String,
+    /// Said when a call has reached its longest duration.
+    pub goodbye: String,
+}
+
+impl Default for SayConfig {
+    fn default() -> Self {
+        Self {
+            language: "en-US".to_owned(),
+            voice: None,
+            busy: "Sorry, all our lines are busy right now. Please call again in a few minutes."
+                .to_owned(),
+            engine_failed: "Sorry, something went wrong on our side. Please call again later."
+                .to_owned(),
+            goodbye: "We have run out of time. Thank you for calling. Goodbye.".to_owned(),
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Which events are logged.
+    pub level: LogFilter,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Whether phone numbers and spoken words may appear; off unless the operator asks.
+    pub show_personal_data: bool,
+}
+
+/// The Twilio account; comes from the environment alone, so that no file holds a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TwilioConfig {
+    /// The account's SID: `AC` and 32 hexadecimal digits.
+    pub account_sid: Option<String>,
+    /// The key that signs Twilio's requests; without it they cannot be verified.
+    pub auth_token: Option<Secret<String>>,
+}

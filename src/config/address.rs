@@ -1,0 +1,175 @@
+//! Addresses: where Twilio reaches this server, and where the engines are.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use url::{Host, Url};
+
+use super::error::{ConfigError, quoted};
+use super::layers::Given;
+
+/// Where this server is reached from outside: a scheme, a host, maybe a port, and nothing else.
+///
+/// `https`, or plain `http` on the machine itself, for trials without a phone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    host_and_port: String,
+    tls: bool,
+}
+
+impl PublicUrl {
+    /// The `https` address of `path`, which starts with a slash.
+    #[must_use]
+    pub fn http(&self, path: &str) -> String {
+        format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.host_and_port)
+    }
+
+    /// The `wss` address of `path`, which starts with a slash.
+    #[must_use]
+    pub fn websocket(&self, path: &str) -> String {
+        format!("{}://{}{path}", if self.tls { "wss" } else { "ws" }, self.host_and_port)
+    }
+
+    /// The host, with the port if it is not the scheme's own.
+    #[must_use]
+    pub fn host_and_port(&self) -> &str {
+        &self.host_and_port
+    }
+
+    pub(super) fn parse(given: &Given) -> Result<Self, ConfigError> {
+        let url = parse_bare(given, &["https", "http"], "https://bot.example.com")?;
+        let tls = url.scheme() == "https";
+        if !tls && !is_this_machine(&url) {
+            let fix = "Twilio needs TLS: use https:// (plain http:// only for 127.0.0.1)";
+            return Err(given.refuse("is not encrypted", fix));
+        }
+        let host = url.host_str().unwrap_or_default();
+        let host_and_port = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Ok(Self { host_and_port, tls })
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.http(""))
+    }
+}
+
+/// The address to listen on.
+pub(super) fn listen_host(given: &Given) -> Result<IpAddr, ConfigError> {
+    let text = given.text.trim_start_matches('[').trim_end_matches(']');
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.parse().map_err(|_| {
+        let fix = "use 127.0.0.1 for this machine alone, 0.0.0.0 or :: for every network";
+        given.refuse("is not an IP address", fix)
+    })
+}
+
+/// The address of one engine's server.
+pub(super) fn engine_url(given: &Given) -> Result<Url, ConfigError> {
+    parse_bare(given, &["ws", "wss"], "wss://127.0.0.1:8998")
+}
+
+/// Parses a URL of one of the schemes that has a host and, beside a port, nothing else.
+fn parse_bare(given: &Given, schemes: &[&str], example: &str) -> Result<Url, ConfigError> {
+    let fix = format!("use an address such as {example}");
+    let text = &given.text;
+    // What stands before an @ is a password, which no message may show.
+    if text.contains('@') {
+        return Err(given.origin.refuse("***", "holds a user name or password", fix));
+    }
+    let shown = |problem: &str| Err(given.origin.refuse(quoted(text), problem, fix.as_str()));
+    if !text.contains("://") {
+        return shown("has no scheme");
+    }
+    let Ok(url) = Url::parse(text) else {
+        return shown("is not a URL");
+    };
+    if !schemes.contains(&url.scheme()) {
+        return shown(&format!("does not start with {}://", schemes.join(":// or ")));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return shown("has no host");
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return shown("has something after the host, which voice-bot adds itself");
+    }
+    Ok(url)
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::Origin;
+    use super::*;
+
+    fn given(text: &str) -> Given {
+        Given { text: text.to_owned(), origin: Origin::Variable("X") }
+    }
+
+    #[test]
+    fn a_public_url_gives_both_kinds_of_address() {
+        for (text, http, websocket) in [
+            ("https://bot.example.com", "https://bot.example.com/a", "wss://bot.example.com/a"),
+            (
+                "https://Bot.Example.com:443/",
+                "https://bot.example.com/a",
+                "wss://bot.example.com/a",
+            ),
+            ("https://b.example:8443", "https://b.example:8443/a", "wss://b.example:8443/a"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/a", "ws://127.0.0.1:8080/a"),
+            ("http://[::1]:8080", "http://[::1]:8080/a", "ws://[::1]:8080/a"),
+        ] {
+            let url = PublicUrl::parse(&given(text)).unwrap();
+            assert_eq!(url.http("/a"), http);
+            assert_eq!(url.websocket("/a"), websocket);
+            assert_eq!(format!("{url}/a"), http);
+        }
+    }
+
+    #[test]
+    fn a_public_url_is_a_host_and_nothing_else() {
+        for (text, problem) in [
+            ("bot.example.com", "has no scheme"),
+            ("wss://bot.example.com", "does not start with https:// or http://"),
+            ("http://bot.example.com", "is not encrypted"),
+            ("https://bot.example.com/twilio", "has something after the host"),
+            ("https://bot.example.com?a=b", "has something after the host"),
+            ("https://bot.example.com/#a", "has something after the host"),
+            ("https://", "is not a URL"),
+            ("https://a b/", "is not a URL"),
+        ] {
+            let error = PublicUrl::parse(&given(text)).unwrap_err().to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+            assert!(error.starts_with(&format!("X = {text:?} ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_shown() {
+        let error = engine_url(&given("wss://me:hunter2@gpu.example")).unwrap_err().to_string();
+        assert!(error.starts_with("X = *** holds a user name or password; use"), "{error}");
+        assert!(!error.contains("hunter2"));
+    }
+
+    #[test]
+    fn hosts_to_listen_on() {
+        assert_eq!(listen_host(&given("localhost")).unwrap(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!(listen_host(&given("[::]")).unwrap().to_string(), "::");
+        assert!(listen_host(&given("0.0.0.0:80")).is_err());
+        assert!(listen_host(&given("bot.example.com")).is_err());
+    }
+}

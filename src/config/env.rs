@@ -1,0 +1,101 @@
+//! The environment: the process's own variables over those of a `.env` file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::error::{ConfigError, Origin};
+
+/// Twilio account SID.
+pub(super) const TWILIO_ACCOUNT_SID: &str = "TWILIO_ACCOUNT_SID";
+/// Twilio auth token: a secret.
+pub(super) const TWILIO_AUTH_TOKEN: &str = "TWILIO_AUTH_TOKEN";
+/// `server.public_url`.
+pub(super) const PUBLIC_URL: &str = "PUBLIC_URL";
+/// `server.host`.
+pub(super) const SERVER_HOST: &str = "SERVER_HOST";
+/// `server.port`.
+pub(super) const SERVER_PORT: &str = "SERVER_PORT";
+/// `log.level`.
+pub(super) const LOG_LEVEL: &str = "LOG_LEVEL";
+/// `engine.urls`, separated by commas.
+pub(super) const PERSONAPLEX_URL: &str = "PERSONAPLEX_URL";
+/// Voice of the default persona.
+pub(super) const PERSONAPLEX_VOICE_PROMPT: &str = "PERSONAPLEX_VOICE_PROMPT";
+/// Prompt of the default persona.
+pub(super) const PERSONAPLEX_TEXT_PROMPT: &str = "PERSONAPLEX_TEXT_PROMPT";
+
+/// Every variable that is read.
+pub(super) const NAMES: [&str; 9] = [
+    PERSONAPLEX_URL,
+    PERSONAPLEX_VOICE_PROMPT,
+    PERSONAPLEX_TEXT_PROMPT,
+    TWILIO_ACCOUNT_SID,
+    TWILIO_AUTH_TOKEN,
+    PUBLIC_URL,
+    SERVER_HOST,
+    SERVER_PORT,
+    LOG_LEVEL,
+];
+
+/// Looks variables up as [`Config::load`](super::Config::load) wants it: the process's own, or else
+/// those of `.env` in the working directory, if there is one. The process's are not changed.
+///
+/// # Errors
+/// [`ConfigError`] if `.env` is there and cannot be read, or a variable that voice-bot reads is
+/// not UTF-8.
+pub fn environment() -> Result<impl Fn(&str) -> Option<String>, ConfigError> {
+    let found = gather(Path::new(".env"), |name| std::env::var_os(name))?;
+    Ok(move |name: &str| found.get(name).cloned())
+}
+
+/// The variables of [`NAMES`] that have a value; an empty one counts as unset.
+pub(super) fn gather(
+    dot_env: &Path,
+    process: impl Fn(&str) -> Option<OsString>,
+) -> Result<BTreeMap<&'static str, String>, ConfigError> {
+    let in_file = read_dot_env(dot_env)?;
+    let mut found = BTreeMap::new();
+    for name in NAMES {
+        let own = process(name).filter(|value| !value.is_empty()).map(OsString::into_string);
+        let value = match own {
+            Some(Ok(value)) => Some(value),
+            Some(Err(_)) => {
+                return Err(Origin::Variable(name).refuse("***", "is not UTF-8", "set it again"));
+            }
+            None => in_file.get(name).cloned(),
+        };
+        found.extend(value.filter(|value| !value.trim().is_empty()).map(|value| (name, value)));
+    }
+    Ok(found)
+}
+
+fn read_dot_env(file: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => {
+            return Err(ConfigError::Unreadable {
+                origin: Origin::Variable(".env"),
+                path: file.to_owned(),
+                problem: error.to_string(),
+                fix: "make it a readable UTF-8 text file, or remove it".to_owned(),
+            });
+        }
+    };
+    let text = text.trim_start_matches('\u{feff}');
+    dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(|error| {
+        ConfigError::DotEnvLine { file: file.to_owned(), line: line_of(&error, text) }
+    })
+}
+
+/// The line of `.env` that an error is about, from 1; the error itself holds text, not a number.
+fn line_of(error: &dotenvy::Error, text: &str) -> usize {
+    let dotenvy::Error::LineParse(reported, _) = error else { return 1 };
+    let first = reported.lines().next().unwrap_or_default().trim_end();
+    let found = text
+        .lines()
+        .position(|line| !line.trim_start().starts_with('#') && line.trim_end().ends_with(first));
+    found.map_or(1, |index| index + 1)
+}

@@ -1,0 +1,259 @@
+//! Personas: reads `personas/*.toml`, checks them, and says who answers which number.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use voice_bot_core::persona::Persona;
+
+use super::error::{ConfigError, Origin};
+use super::layers::{Given, Layers};
+use super::nearest::nearest;
+use super::raw::{self, RawPersona};
+
+const DEFAULT_DIR: &str = "personas";
+const DEFAULT_NAME: &str = "assistant";
+/// The persona that needs no file, so that the server runs with nothing configured.
+const BUILT_IN: &str = include_str!("../../personas/assistant.toml");
+
+/// PersonaPlex's server refuses a request line of this many bytes.
+const REQUEST_LINE_LIMIT: usize = 8190;
+/// The voices that PersonaPlex comes with.
+const VOICES: [&str; 18] = [
+    "NATF0.pt", "NATF1.pt", "NATF2.pt", "NATF3.pt", "NATM0.pt", "NATM1.pt", "NATM2.pt", "NATM3.pt",
+    "VARF0.pt", "VARF1.pt", "VARF2.pt", "VARF3.pt", "VARF4.pt", "VARM0.pt", "VARM1.pt", "VARM2.pt",
+    "VARM3.pt", "VARM4.pt",
+];
+
+/// Every persona, the default one, and those that have a number of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Personas {
+    all: BTreeMap<String, Persona>,
+    default: Persona,
+    numbers: BTreeMap<String, Persona>,
+}
+
+impl Personas {
+    /// Who answers when nothing else was said.
+    #[must_use]
+    pub const fn default_persona(&self) -> &Persona {
+        &self.default
+    }
+
+    /// Who answers when this number was called: E.164, such as `+15551234567`.
+    #[must_use]
+    pub fn for_number(&self, called: &str) -> &Persona {
+        self.numbers.get(called).unwrap_or(&self.default)
+    }
+
+    /// The persona of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Persona> {
+        self.all.get(name)
+    }
+
+    /// Every persona, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Persona> {
+        self.all.values()
+    }
+
+    /// The numbers that have a persona of their own, and that persona.
+    pub fn numbers(&self) -> impl Iterator<Item = (&str, &Persona)> {
+        self.numbers.iter().map(|(number, persona)| (number.as_str(), persona))
+    }
+}
+
+impl Default for Personas {
+    /// The built-in persona alone.
+    fn default() -> Self {
+        let default = built_in(&[]).expect("the persona in the program is valid, see the tests");
+        let all = BTreeMap::from([(default.name.clone(), default.clone())]);
+        Self { all, default, numbers: BTreeMap::new() }
+    }
+}
+
+/// Reads the folder, lays `PERSONAPLEX_*` over the default persona and looks the numbers' up.
+pub(super) fn resolve(
+    layers: &Layers<'_>,
+    extra_voices: &[String],
+) -> Result<Personas, ConfigError> {
+    let raw = &layers.raw.personas;
+    let mut all = read_folder(layers, extra_voices)?;
+    let wanted =
+        layers.text(layers.overrides.persona.as_ref(), "personas.default", raw.default.as_ref());
+    let wanted = wanted.unwrap_or_else(|| Given {
+        text: DEFAULT_NAME.to_owned(),
+        origin: layers.key("personas.default"),
+    });
+    let mut default = find(&all, &wanted)?;
+    override_default(layers, &mut default, extra_voices)?;
+    all.insert(default.name.clone(), default.clone());
+    let mut numbers = BTreeMap::new();
+    for (number, name) in raw.numbers.iter().flatten() {
+        let origin = layers.key(&format!("personas.numbers.{number:?}"));
+        if !is_e164(number) {
+            let fix = "write it as Twilio does, with + and country code: \"+15551234567\"";
+            return Err(origin.refuse_text(name, "is for something that is no phone number", fix));
+        }
+        numbers.insert(number.clone(), find(&all, &Given { text: name.clone(), origin })?);
+    }
+    Ok(Personas { all, default, numbers })
+}
+
+fn override_default(
+    layers: &Layers<'_>,
+    default: &mut Persona,
+    extra_voices: &[String],
+) -> Result<(), ConfigError> {
+    if let Some(voice) = &layers.overrides.voice {
+        check_voice(voice, extra_voices)?;
+        default.voice.clone_from(&voice.text);
+    }
+    if let Some(prompt) = &layers.overrides.prompt {
+        check_prompt(prompt, &default.voice)?;
+        default.prompt.clone_from(&prompt.text);
+    }
+    Ok(())
+}
+
+fn find(all: &BTreeMap<String, Persona>, wanted: &Given) -> Result<Persona, ConfigError> {
+    let names = || all.keys().map(String::as_str);
+    all.get(&wanted.text).cloned().ok_or_else(|| {
+        let fix = match nearest(&wanted.text, names()) {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None => format!(
+                "use one of: {}; or add the file {}.toml to the personas folder",
+                names().collect::<Vec<_>>().join(", "),
+                wanted.text
+            ),
+        };
+        wanted.refuse("is not a persona", fix)
+    })
+}
+
+fn built_in(extra_voices: &[String]) -> Result<Persona, ConfigError> {
+    read_persona(Path::new("personas/assistant.toml"), BUILT_IN, extra_voices)
+}
+
+/// The personas in the folder, and the built-in one unless one there has its name.
+fn read_folder(
+    layers: &Layers<'_>,
+    extra_voices: &[String],
+) -> Result<BTreeMap<String, Persona>, ConfigError> {
+    let raw = layers.raw.personas.dir.as_deref();
+    let base = layers.file.parent().unwrap_or(Path::new(""));
+    let folder = base.join(raw.unwrap_or(DEFAULT_DIR));
+    let mut found: BTreeMap<String, (Persona, PathBuf)> = BTreeMap::new();
+    let may_be_absent = raw.is_none_or(|dir| dir == DEFAULT_DIR);
+    for file in persona_files(&folder, may_be_absent, &layers.key("personas.dir"))? {
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| unreadable(&layers.key("personas.dir"), &file, &error))?;
+        let persona = read_persona(&file, &text, extra_voices)?;
+        if let Some((_, other)) = found.get(&persona.name) {
+            let problem = format!("is also the name in {}", other.display());
+            let origin = Origin::File(file, "name".to_owned());
+            return Err(origin.refuse_text(
+                &persona.name,
+                problem,
+                "give one of them another name",
+            ));
+        }
+        found.insert(persona.name.clone(), (persona, file));
+    }
+    let mut all: BTreeMap<_, _> = found.into_iter().map(|(name, (it, _))| (name, it)).collect();
+    if !all.contains_key(DEFAULT_NAME) {
+        all.insert(DEFAULT_NAME.to_owned(), built_in(extra_voices)?);
+    }
+    Ok(all)
+}
+
+fn persona_files(
+    folder: &Path,
+    may_be_absent: bool,
+    origin: &Origin,
+) -> Result<Vec<PathBuf>, ConfigError> {
+    let listed = std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>());
+    let mut files = match listed {
+        Ok(files) => files,
+        Err(error) if error.kind() == ErrorKind::NotFound && may_be_absent => Vec::new(),
+        Err(error) => return Err(unreadable(origin, folder, &error)),
+    };
+    files.retain(|file| {
+        let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        !hidden && file.extension().is_some_and(|extension| extension == "toml")
+    });
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(origin: &Origin, path: &Path, error: &std::io::Error) -> ConfigError {
+    ConfigError::Unreadable {
+        origin: origin.clone(),
+        path: path.to_owned(),
+        problem: error.to_string(),
+        fix: "name a readable folder of persona files".to_owned(),
+    }
+}
+
+fn read_persona(file: &Path, text: &str, extra: &[String]) -> Result<Persona, ConfigError> {
+    let raw: RawPersona = raw::parse(file, text)?;
+    let take = |key: &str, value: Option<String>, example: &str| {
+        let origin = Origin::File(file.to_owned(), key.to_owned());
+        let text = value.as_deref().unwrap_or_default().trim().to_owned();
+        if text.is_empty() {
+            return Err(ConfigError::MissingKey { origin, fix: format!("add {key} = {example}") });
+        }
+        Ok(Given { text, origin })
+    };
+    let name = take("name", raw.name, "\"receptionist\"")?;
+    let voice = take("voice", raw.voice, "\"NATF2.pt\"")?;
+    let prompt = take("prompt", raw.prompt, "\"You enjoy having a good conversation.\"")?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.text.chars().all(plain) {
+        return Err(name.refuse("is not a plain name", "use letters, digits, - and _ alone"));
+    }
+    check_voice(&voice, extra)?;
+    check_prompt(&prompt, &voice.text)?;
+    Ok(Persona { name: name.text, voice: voice.text, prompt: prompt.text })
+}
+
+/// Refuses a voice that the engine's servers do not have.
+fn check_voice(voice: &Given, extra: &[String]) -> Result<(), ConfigError> {
+    if VOICES.contains(&voice.text.as_str()) || extra.contains(&voice.text) {
+        return Ok(());
+    }
+    let known = VOICES.into_iter().chain(extra.iter().map(String::as_str));
+    let fix =
+        match known.clone().find(|name| name.eq_ignore_ascii_case(&format!("{}.pt", voice.text))) {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None => format!(
+                "use one of {}, or list your own file in engine.extra_voices",
+                known.collect::<Vec<_>>().join(", ")
+            ),
+        };
+    Err(voice.refuse("is not a voice that PersonaPlex has", fix))
+}
+
+/// Refuses a prompt that would make the request longer than the engine's server reads.
+fn check_prompt(prompt: &Given, voice: &str) -> Result<(), ConfigError> {
+    let encoded = |text: &str| -> usize {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        text.bytes().map(|byte| if plain(byte) { 1 } else { 3 }).sum()
+    };
+    let frame = "GET /api/chat?voice_prompt=&text_prompt= HTTP/1.1".len();
+    let bytes = frame + encoded(voice) + encoded(&prompt.text);
+    if bytes < REQUEST_LINE_LIMIT {
+        return Ok(());
+    }
+    let problem = format!("is {} bytes too long for one request", bytes + 1 - REQUEST_LINE_LIMIT);
+    Err(prompt.refuse(&problem, "shorten it; a space and each byte beyond ASCII count as three"))
+}
+
+fn is_e164(number: &str) -> bool {
+    number.strip_prefix('+').is_some_and(|digits| {
+        (2..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0')
+    })
+}

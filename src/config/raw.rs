@@ -1,0 +1,184 @@
+//! The configuration file and the persona file as they are written: every key optional, none checked.
+//!
+//! Unknown keys are refused by name, and the TOML parser's errors become one line with its number.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::error::{ConfigError, Origin};
+use super::nearest::nearest;
+
+/// `voice-bot.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) server: RawServer,
+    pub(super) engine: RawEngine,
+    pub(super) call: RawCall,
+    pub(super) say: RawSay,
+    pub(super) personas: RawPersonas,
+    pub(super) log: RawLog,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawServer {
+    pub(super) host: Option<String>,
+    pub(super) port: Option<i64>,
+    pub(super) public_url: Option<String>,
+    pub(super) max_calls: Option<i64>,
+    pub(super) shutdown_grace_s: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawEngine {
+    pub(super) urls: Option<Vec<String>>,
+    pub(super) ca_file: Option<String>,
+    pub(super) pin_sha256: Option<String>,
+    pub(super) insecure: Option<bool>,
+    pub(super) connect_timeout_s: Option<i64>,
+    pub(super) handshake_timeout_s: Option<i64>,
+    pub(super) extra_voices: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCall {
+    pub(super) max_duration_s: Option<i64>,
+    pub(super) caller_silence_s: Option<i64>,
+    pub(super) engine_silence_s: Option<i64>,
+    pub(super) start_timeout_s: Option<i64>,
+    pub(super) drain_ms: Option<i64>,
+    pub(super) playout_max_ms: Option<i64>,
+    pub(super) playout_ahead_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawSay {
+    pub(super) language: Option<String>,
+    pub(super) voice: Option<String>,
+    pub(super) busy: Option<String>,
+    pub(super) engine_failed: Option<String>,
+    pub(super) goodbye: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawPersonas {
+    pub(super) dir: Option<String>,
+    pub(super) default: Option<String>,
+    pub(super) numbers: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLog {
+    pub(super) level: Option<String>,
+    pub(super) format: Option<String>,
+    pub(super) show_personal_data: Option<bool>,
+}
+
+/// `personas/NAME.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawPersona {
+    pub(super) name: Option<String>,
+    pub(super) voice: Option<String>,
+    pub(super) prompt: Option<String>,
+}
+
+/// Reads the configuration file; an absent one is an empty one, unless it is `required`.
+pub(super) fn read(file: &Path, required: bool) -> Result<RawConfig, ConfigError> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => parse(file, &text),
+        Err(error) if error.kind() == ErrorKind::NotFound && !required => Ok(RawConfig::default()),
+        Err(error) => Err(ConfigError::Unreadable {
+            origin: Origin::Flag("--config"),
+            path: file.to_owned(),
+            problem: error.to_string(),
+            fix: "name a readable file, or leave --config out to use the defaults".to_owned(),
+        }),
+    }
+}
+
+/// Reads `text`, the content of `file`.
+pub(super) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| explain(file, text, error))
+}
+
+fn explain(file: &Path, text: &str, mut error: toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+    let message = one_line(error.message());
+    error.set_input(None);
+    // Without its input the error prints the path of the key that it is about, in backticks.
+    let printed = error.to_string();
+    let path =
+        printed.rsplit_once("\nin `").map_or("", |(_, path)| path.trim_end_matches(['`', '\n']));
+    if let Some((key, known)) = unknown_field(&message) {
+        return explain_unknown(file, line, path, key, &known);
+    }
+    let problem = match message.strip_prefix("invalid type: ") {
+        Some(rest) => format!("{path} has the wrong type: {}", in_words(rest)),
+        None if message.starts_with("duplicate key") => {
+            "this key or section is there twice; keep one".to_owned()
+        }
+        None => format!(
+            "not TOML ({message}); write key = value, texts in \"quotes\", lists in [brackets]"
+        ),
+    };
+    ConfigError::Syntax { file: file.to_owned(), line, problem }
+}
+
+/// The key and the known ones, if this is what serde says about a key that it does not know.
+fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
+    let (key, rest) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    Some((key, rest.split('`').skip(1).step_by(2).collect()))
+}
+
+fn explain_unknown(
+    file: &Path,
+    line: usize,
+    section: &str,
+    key: &str,
+    known: &[&str],
+) -> ConfigError {
+    let file = file.to_owned();
+    let lower = key.to_lowercase();
+    if ["twilio", "token", "secret", "password", "account_sid"].iter().any(|w| lower.contains(w)) {
+        return ConfigError::SecretInFile { file, line, key: key.to_owned() };
+    }
+    let place = if section.is_empty() { String::new() } else { format!(" in [{section}]") };
+    let fix = match nearest(key, known.iter().copied()) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => format!("use one of: {}", known.join(", ")),
+    };
+    ConfigError::UnknownKey { file, line, key: one_line(key), place, fix }
+}
+
+/// serde's `FOUND, expected TYPE`, as a person would say it.
+fn in_words(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let fix = match expected {
+        "i64" => "use a whole number",
+        "a string" => "use a text in \"quotes\"",
+        "a boolean" => "use true or false",
+        "a sequence" => "use a list such as [\"a\", \"b\"]",
+        "a map" | "table" => "use a section in [brackets]",
+        other if other.starts_with("struct ") => "use a section in [brackets]",
+        other => return format!("{found}; use {other}"),
+    };
+    format!("{found}; {fix}")
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,279 @@
+//! Turns what was said into a [`Config`]: each value from its topmost layer, checked once.
+
+use std::path::Path;
+
+use url::Url;
+
+use super::address::{PublicUrl, engine_url, listen_host};
+use super::error::ConfigError;
+use super::layers::{Given, Layers};
+use super::{
+    CallConfig, Config, EngineConfig, LogConfig, LogFilter, LogFilterError, LogFormat, SayConfig,
+    Secret, ServerConfig, Trust, TwilioConfig, personas,
+};
+
+/// Characters that Twilio speaks in one `<Say>` at most.
+const SAY_LIMIT: usize = 4096;
+
+pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
+    let engine = engine(layers)?;
+    Ok(Config {
+        server: server(layers)?,
+        personas: personas::resolve(layers, &engine.extra_voices)?,
+        engine,
+        call: call(layers)?,
+        say: say(layers)?,
+        log: log(layers)?,
+        twilio: twilio(layers)?,
+    })
+}
+
+fn server(layers: &Layers<'_>) -> Result<ServerConfig, ConfigError> {
+    let (raw, over, default) = (&layers.raw.server, layers.overrides, ServerConfig::default());
+    let host = layers.text(over.host.as_ref(), "server.host", raw.host.as_ref());
+    let public_url =
+        layers.text(over.public_url.as_ref(), "server.public_url", raw.public_url.as_ref());
+    let max_calls =
+        layers.number("server.max_calls", raw.max_calls, default.max_calls as u64, 1..=10_000)?;
+    Ok(ServerConfig {
+        host: host.map_or(Ok(default.host), |host| listen_host(&host))?,
+        port: port(layers)?.unwrap_or(default.port),
+        public_url: public_url.map(|url| PublicUrl::parse(&url)).transpose()?,
+        max_calls: usize::try_from(max_calls).unwrap_or(default.max_calls),
+        shutdown_grace: layers.seconds(
+            "server.shutdown_grace_s",
+            raw.shutdown_grace_s,
+            default.shutdown_grace,
+            0..=3600,
+        )?,
+    })
+}
+
+fn port(layers: &Layers<'_>) -> Result<Option<u16>, ConfigError> {
+    let (problem, fix) = ("is not a port", "use a number from 0 to 65535");
+    if let Some(given) = &layers.overrides.port {
+        return given.text.parse().map(Some).map_err(|_| given.refuse(problem, fix));
+    }
+    let checked = layers.raw.server.port.map(|port| {
+        u16::try_from(port).map_err(|_| layers.key("server.port").refuse(port, problem, fix))
+    });
+    checked.transpose()
+}
+
+fn engine(layers: &Layers<'_>) -> Result<EngineConfig, ConfigError> {
+    let (raw, default) = (&layers.raw.engine, EngineConfig::default());
+    let extra_voices = raw.extra_voices.clone().unwrap_or_default();
+    for voice in &extra_voices {
+        check_voice_file(layers, voice)?;
+    }
+    Ok(EngineConfig {
+        urls: engine_urls(layers)?.unwrap_or(default.urls),
+        trust: trust(layers)?,
+        connect_timeout: layers.seconds(
+            "engine.connect_timeout_s",
+            raw.connect_timeout_s,
+            default.connect_timeout,
+            1..=60,
+        )?,
+        handshake_timeout: layers.seconds(
+            "engine.handshake_timeout_s",
+            raw.handshake_timeout_s,
+            default.handshake_timeout,
+            1..=600,
+        )?,
+        extra_voices,
+    })
+}
+
+fn engine_urls(layers: &Layers<'_>) -> Result<Option<Vec<Url>>, ConfigError> {
+    let (origin, texts): (_, Vec<&str>) =
+        match (&layers.overrides.engine_urls, &layers.raw.engine.urls) {
+            (Some(list), _) => (list.origin.clone(), list.text.split(',').collect()),
+            (None, Some(list)) => {
+                (layers.key("engine.urls"), list.iter().map(String::as_str).collect())
+            }
+            (None, None) => return Ok(None),
+        };
+    let mut urls = Vec::new();
+    for text in texts.into_iter().map(str::trim).filter(|text| !text.is_empty()) {
+        let given = Given { text: text.to_owned(), origin: origin.clone() };
+        let url = engine_url(&given)?;
+        if urls.contains(&url) {
+            // A second connection to a server that is reading its prompts spoils the first.
+            return Err(given.refuse("is named twice", "name each server once"));
+        }
+        urls.push(url);
+    }
+    if urls.is_empty() {
+        let fix = "name at least one server, such as ws://127.0.0.1:8998";
+        return Err(origin.refuse("[]", "names no server", fix));
+    }
+    Ok(Some(urls))
+}
+
+/// Refuses a voice name that would make the engine's server open another file than a voice.
+fn check_voice_file(layers: &Layers<'_>, voice: &str) -> Result<(), ConfigError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let stem = voice.strip_suffix(".pt").unwrap_or_default();
+    if stem.is_empty() || stem.starts_with('.') || !stem.chars().all(plain) {
+        let fix = "use the plain name of a .pt file in the server's voice folder";
+        let origin = layers.key("engine.extra_voices");
+        return Err(origin.refuse_text(voice, "is not a voice file", fix));
+    }
+    Ok(())
+}
+
+fn trust(layers: &Layers<'_>) -> Result<Trust, ConfigError> {
+    let raw = &layers.raw.engine;
+    let insecure = raw.insecure.unwrap_or(false);
+    let chosen = [raw.ca_file.is_some(), raw.pin_sha256.is_some(), insecure]
+        .iter()
+        .filter(|it| **it)
+        .count();
+    if chosen > 1 {
+        let fix = "keep one of ca_file, pin_sha256 and insecure";
+        let origin = layers.key("engine");
+        return Err(origin.refuse("{…}", "says more than one way to trust the server", fix));
+    }
+    if let Some(file) = &raw.ca_file {
+        let path = layers.file.parent().unwrap_or(Path::new("")).join(file);
+        if !path.is_file() {
+            let fix = "name a PEM file; a relative path starts at this file's folder";
+            return Err(layers.key("engine.ca_file").refuse_text(file, "is not there", fix));
+        }
+        return Ok(Trust::CaFile(path));
+    }
+    if let Some(pin) = &raw.pin_sha256 {
+        return parse_pin(pin).map(Trust::Pin).ok_or_else(|| {
+            let fix = "use 64 hexadecimal digits, with or without colons";
+            layers.key("engine.pin_sha256").refuse_text(pin, "is not a SHA-256 digest", fix)
+        });
+    }
+    Ok(if insecure { Trust::Insecure } else { Trust::WebRoots })
+}
+
+fn parse_pin(text: &str) -> Option<[u8; 32]> {
+    let digits: String = text.trim().chars().filter(|c| *c != ':').collect();
+    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut pin = [0; 32];
+    for (index, byte) in pin.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(pin)
+}
+
+fn call(layers: &Layers<'_>) -> Result<CallConfig, ConfigError> {
+    let (raw, default) = (&layers.raw.call, CallConfig::default());
+    let seconds = |key, value, default, limit| layers.seconds(key, value, default, 1..=limit);
+    let config = CallConfig {
+        max_duration: seconds(
+            "call.max_duration_s",
+            raw.max_duration_s,
+            default.max_duration,
+            86_400,
+        )?,
+        caller_silence: seconds(
+            "call.caller_silence_s",
+            raw.caller_silence_s,
+            default.caller_silence,
+            600,
+        )?,
+        engine_silence: seconds(
+            "call.engine_silence_s",
+            raw.engine_silence_s,
+            default.engine_silence,
+            600,
+        )?,
+        start_timeout: seconds(
+            "call.start_timeout_s",
+            raw.start_timeout_s,
+            default.start_timeout,
+            120,
+        )?,
+        drain: layers.millis("call.drain_ms", raw.drain_ms, default.drain, 0..=30_000)?,
+        playout_max: layers.millis(
+            "call.playout_max_ms",
+            raw.playout_max_ms,
+            default.playout_max,
+            100..=60_000,
+        )?,
+        playout_ahead: layers.millis(
+            "call.playout_ahead_ms",
+            raw.playout_ahead_ms,
+            default.playout_ahead,
+            20..=5000,
+        )?,
+    };
+    if config.playout_ahead > config.playout_max {
+        let problem = format!("is above playout_max_ms, {}", config.playout_max.as_millis());
+        let ahead = config.playout_ahead.as_millis();
+        let fix = "lower it, or raise playout_max_ms";
+        return Err(layers.key("call.playout_ahead_ms").refuse(ahead, problem, fix));
+    }
+    Ok(config)
+}
+
+fn say(layers: &Layers<'_>) -> Result<SayConfig, ConfigError> {
+    let (raw, default) = (&layers.raw.say, SayConfig::default());
+    let word = |key: &str, value: &Option<String>, extra: char, fix: &str| {
+        let Some(given) = layers.text(None, key, value.as_ref()) else { return Ok(None) };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == extra;
+        if given.text.is_empty() || !given.text.chars().all(allowed) {
+            return Err(given.refuse("is not a name that Twilio has", fix));
+        }
+        Ok(Some(given.text))
+    };
+    let sentence = |key: &str, value: &Option<String>, default: String| {
+        let Some(given) = layers.text(None, key, value.as_ref()) else { return Ok(default) };
+        if given.text.chars().count() > SAY_LIMIT {
+            return Err(given.refuse("is too long", "use 4096 characters or fewer"));
+        }
+        Ok(given.text)
+    };
+    let language = word("say.language", &raw.language, '-', "use a language such as en-US")?;
+    Ok(SayConfig {
+        language: language.unwrap_or(default.language),
+        voice: word("say.voice", &raw.voice, '.', "use a voice such as Polly.Joanna")?,
+        busy: sentence("say.busy", &raw.busy, default.busy)?,
+        engine_failed: sentence("say.engine_failed", &raw.engine_failed, default.engine_failed)?,
+        goodbye: sentence("say.goodbye", &raw.goodbye, default.goodbye)?,
+    })
+}
+
+fn log(layers: &Layers<'_>) -> Result<LogConfig, ConfigError> {
+    let (raw, over) = (&layers.raw.log, layers.overrides);
+    let level = layers.text(over.log_level.as_ref(), "log.level", raw.level.as_ref());
+    let format = layers.text(over.log_format.as_ref(), "log.format", raw.format.as_ref());
+    let level = level.map(|given| {
+        let parsed = given.text.parse::<LogFilter>();
+        parsed.map_err(|error| given.refuse(LogFilterError::PROBLEM, error.fix()))
+    });
+    let format = format.map(|given| {
+        let named = LogFormat::NAMES.into_iter().find(|(name, _)| *name == given.text);
+        let fix = "use auto, pretty or json";
+        named.map(|(_, format)| format).ok_or_else(|| given.refuse("is not a log format", fix))
+    });
+    Ok(LogConfig {
+        level: level.transpose()?.unwrap_or_default(),
+        format: format.transpose()?.unwrap_or_default(),
+        show_personal_data: raw.show_personal_data.unwrap_or(false),
+    })
+}
+
+fn twilio(layers: &Layers<'_>) -> Result<TwilioConfig, ConfigError> {
+    let over = layers.overrides;
+    if let Some(sid) = &over.account_sid {
+        let digits = sid.text.strip_prefix("AC").unwrap_or_default();
+        if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            // It may be the auth token in the wrong place, so it is not shown.
+            let fix = "use AC and 32 hexadecimal digits, as the Twilio console shows it";
+            return Err(sid.origin.refuse("***", "is not an account SID", fix));
+        }
+    }
+    Ok(TwilioConfig {
+        account_sid: over.account_sid.as_ref().map(|given| given.text.clone()),
+        auth_token: over.auth_token.as_ref().map(|given| Secret::new(given.text.clone())),
+    })
+}

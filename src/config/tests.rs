@@ -1,0 +1,492 @@
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::raw::RawConfig;
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../voice-bot.example.toml");
+const DOT_ENV_EXAMPLE: &str = include_str!("../../.env.example");
+
+/// A folder with these files in it.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn load(
+    files: &[(&str, &str)],
+    flags: &Flags,
+    variables: &[(&str, &str)],
+) -> Result<Config, ConfigError> {
+    let folder = folder(files);
+    let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+    Config::load_from(folder.path(), flags, &|name| variables.get(name).map(|it| (*it).to_owned()))
+}
+
+fn load_file(text: &str) -> Result<Config, ConfigError> {
+    load(&[("voice-bot.toml", text)], &Flags::default(), &[])
+}
+
+/// The message about this `voice-bot.toml`, without the folder's name.
+fn message(text: &str) -> String {
+    message_of(&[("voice-bot.toml", text)], &Flags::default(), &[])
+}
+
+fn message_of(files: &[(&str, &str)], flags: &Flags, variables: &[(&str, &str)]) -> String {
+    let message = load(files, flags, variables).unwrap_err().to_string();
+    assert!(!message.contains('\n'), "{message}");
+    match message.find("voice-bot.toml").into_iter().chain(message.find("personas/")).min() {
+        Some(start) => message[start..].to_owned(),
+        None => message,
+    }
+}
+
+#[test]
+fn nothing_gives_the_defaults() {
+    assert_eq!(load(&[], &Flags::default(), &[]).unwrap(), Config::default());
+    assert_eq!(load_file("").unwrap(), Config::default());
+    let empty = env::NAMES.map(|name| (name, " "));
+    assert_eq!(load(&[], &Flags::default(), &empty).unwrap(), Config::default());
+    assert_eq!(Config::default().server.listen().to_string(), "127.0.0.1:8080");
+}
+
+#[test]
+fn the_example_says_the_defaults_and_every_key() {
+    assert_eq!(load_file(EXAMPLE).unwrap(), Config::default());
+    let uncommented: String = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if rest.contains(" = ") => format!("{rest}\n"),
+            Some(_) | None => format!("{line}\n"),
+        })
+        .collect();
+    let raw: RawConfig = raw::parse(Path::new("voice-bot.example.toml"), &uncommented).unwrap();
+    for (section, keys) in serde_json::to_value(raw).unwrap().as_object().unwrap() {
+        for (key, value) in keys.as_object().unwrap() {
+            assert!(!value.is_null(), "{section}.{key} is missing in voice-bot.example.toml");
+        }
+    }
+    let with_ca = [("voice-bot.toml", uncommented.as_str()), ("engine-ca.pem", "")];
+    let both = message_of(&with_ca, &Flags::default(), &[]);
+    assert!(both.contains("keep one of ca_file, pin_sha256 and insecure"), "{both}");
+}
+
+#[test]
+fn the_example_environment_names_every_variable_and_sets_none() {
+    let folder = folder(&[(".env", DOT_ENV_EXAMPLE)]);
+    assert_eq!(env::gather(&folder.path().join(".env"), |_| None).unwrap(), BTreeMap::new());
+    for name in env::NAMES {
+        assert!(DOT_ENV_EXAMPLE.contains(&format!("\n{name}=\n")), "{name}");
+    }
+}
+
+#[test]
+fn the_personas_that_come_along_are_valid() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = Config::load_from(here, &Flags::default(), &|_| None).unwrap();
+    let names: Vec<&str> = config.personas.iter().map(|persona| persona.name.as_str()).collect();
+    assert_eq!(names, ["assistant", "receptionist", "storyteller"]);
+    assert_eq!(config.personas.default_persona(), Config::default().personas.default_persona());
+    for persona in config.personas.iter() {
+        assert!(!persona.prompt.contains(['\n', '\\']) && !persona.prompt.contains("  "));
+    }
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let file = [("voice-bot.toml", "[server]\nhost = \"::1\"\nport = 1\nmax_calls = 7\n")];
+    let variables = [("SERVER_PORT", "2"), ("SERVER_HOST", "0.0.0.0")];
+    let flags = Flags { port: Some(3), ..Flags::default() };
+    let server = load(&file, &flags, &variables).unwrap().server;
+    assert_eq!((server.listen().to_string().as_str(), server.max_calls), ("0.0.0.0:3", 7));
+    let server = load(&file, &Flags::default(), &variables[..1]).unwrap().server;
+    assert_eq!(server.listen().to_string(), "[::1]:2");
+}
+
+#[test]
+fn every_flag_and_variable_arrives() {
+    let flags = Flags {
+        config: None,
+        host: Some("::".to_owned()),
+        port: Some(0),
+        public_url: Some("https://a.example".to_owned()),
+        engine_urls: vec!["ws://a:1".to_owned(), "ws://b:2,ws://c:3".to_owned()],
+        persona: Some("assistant".to_owned()),
+        log_level: Some("debug".to_owned()),
+        log_format: Some("json".to_owned()),
+    };
+    let by_flags = load(&[], &flags, &[]).unwrap();
+    let variables = [
+        ("SERVER_HOST", "::"),
+        ("SERVER_PORT", "0"),
+        ("PUBLIC_URL", "https://a.example/"),
+        ("PERSONAPLEX_URL", "ws://a:1, ws://b:2 ,ws://c:3,"),
+        ("LOG_LEVEL", "debug"),
+    ];
+    let format = Flags { log_format: Some("json".to_owned()), ..Flags::default() };
+    assert_eq!(by_flags, load(&[], &format, &variables).unwrap());
+    assert_eq!(by_flags.engine.urls.len(), 3);
+    assert_eq!(by_flags.log.level, "debug".parse().unwrap());
+    assert_eq!(by_flags.log.format, LogFormat::Json);
+}
+
+#[test]
+fn the_account_comes_from_the_environment_and_its_token_is_never_shown() {
+    let sid = "AC0123456789abcdef0123456789abcdef";
+    let variables = [("TWILIO_ACCOUNT_SID", sid), ("TWILIO_AUTH_TOKEN", "hunter2")];
+    let config = load(&[], &Flags::default(), &variables).unwrap();
+    assert_eq!(config.twilio.account_sid.as_deref(), Some(sid));
+    assert_eq!(config.twilio.auth_token.as_ref().unwrap().expose(), "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let swapped = message_of(&[], &Flags::default(), &[("TWILIO_ACCOUNT_SID", "hunter2")]);
+    assert_eq!(
+        swapped,
+        "TWILIO_ACCOUNT_SID = *** is not an account SID; use AC and 32 hexadecimal digits, as the \
+         Twilio console shows it"
+    );
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_without_being_shown() {
+    for file in [
+        "[server]\nauth_token = \"hunter2\"\n",
+        "\ntwilio_auth_token = \"hunter2\"\n",
+        "\n[twilio]\nauth_token = \"hunter2\"\n",
+        "\nTWILIO_AUTH_TOKEN = \"hunter2\"\n",
+    ] {
+        let message = message(file);
+        assert!(message.starts_with("voice-bot.toml line 2: \""), "{message}");
+        assert!(message.contains("set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_refused_by_name() {
+    for (file, expected) in [
+        (
+            "[server]\nhost = \"::\"\nprot = 1\n",
+            "voice-bot.toml line 3: unknown key \"prot\" in [server]; did you mean \"port\"?",
+        ),
+        ("[sever]\n", "voice-bot.toml line 1: unknown key \"sever\"; did you mean \"server\"?"),
+        (
+            "[log]\ncolour = true\n",
+            "voice-bot.toml line 2: unknown key \"colour\" in [log]; use one of: level, format, \
+             show_personal_data",
+        ),
+        (
+            "log = { levle = \"info\" }\n",
+            "voice-bot.toml line 1: unknown key \"levle\" in [log]; did you mean \"level\"?",
+        ),
+        (
+            "[server]\nport = \"8080\"\n",
+            "voice-bot.toml line 2: server.port has the wrong type: string \"8080\"; use a whole \
+             number",
+        ),
+        (
+            "[engine]\nurls = \"ws://a\"\n",
+            "voice-bot.toml line 2: engine.urls has the wrong type: string \"ws://a\"; use a list \
+             such as [\"a\", \"b\"]",
+        ),
+        (
+            "server = 1\n",
+            "voice-bot.toml line 1: server has the wrong type: integer `1`; use a section in \
+             [brackets]",
+        ),
+        (
+            "[personas.numbers]\n\"+15551234567\" = 5\n",
+            "voice-bot.toml line 2: personas.numbers.+15551234567 has the wrong type: integer `5`; \
+             use a text in \"quotes\"",
+        ),
+        (
+            "[server]\r\nport = 1\r\nport = 2\r\n",
+            "voice-bot.toml line 3: this key or section is there twice; keep one",
+        ),
+        ("[log]\nlevel = info\n", "voice-bot.toml line 2: not TOML ("),
+        ("[log]\nlevel = \"info\n", "voice-bot.toml line 2: not TOML ("),
+        ("[log\n", "voice-bot.toml line 1: not TOML ("),
+    ] {
+        let message = message(file);
+        assert!(message.starts_with(expected), "\n{message}\n{expected}");
+    }
+}
+
+#[test]
+fn impossible_values_are_refused_with_the_fix() {
+    for (file, expected) in [
+        (
+            "[server]\nport = 99999\n",
+            "server.port = 99999 is not a port; use a number from 0 to 65535",
+        ),
+        (
+            "[server]\nhost = \"bot\"\n",
+            "server.host = \"bot\" is not an IP address; use 127.0.0.1 for this machine alone, \
+             0.0.0.0 or :: for every network",
+        ),
+        (
+            "[server]\npublic_url = \"bot.example.com\"\n",
+            "server.public_url = \"bot.example.com\" has no scheme; use an address such as \
+             https://bot.example.com",
+        ),
+        (
+            "[server]\nmax_calls = 0\n",
+            "server.max_calls = 0 is out of range; use a number from 1 to 10000",
+        ),
+        (
+            "[call]\nmax_duration_s = -1\n",
+            "call.max_duration_s = -1 is out of range; use seconds from 1 to 86400",
+        ),
+        (
+            "[call]\nplayout_ahead_ms = 3000\n",
+            "call.playout_ahead_ms = 3000 is above playout_max_ms, 2000; lower it, or raise \
+             playout_max_ms",
+        ),
+        (
+            "[engine]\nurls = []\n",
+            "engine.urls = [] names no server; name at least one server, such as \
+             ws://127.0.0.1:8998",
+        ),
+        (
+            "[engine]\nurls = [\"ws://a\", \"ws://A/\"]\n",
+            "engine.urls = \"ws://A/\" is named twice; name each server once",
+        ),
+        (
+            "[engine]\nurls = [\"https://a\"]\n",
+            "engine.urls = \"https://a\" does not start with ws:// or wss://; use an address such \
+             as wss://127.0.0.1:8998",
+        ),
+        (
+            "[engine]\npin_sha256 = \"abc\"\n",
+            "engine.pin_sha256 = \"abc\" is not a SHA-256 digest; use 64 hexadecimal digits, with \
+             or without colons",
+        ),
+        (
+            "[engine]\nca_file = \"no.pem\"\n",
+            "engine.ca_file = \"no.pem\" is not there; name a PEM file; a relative path starts at \
+             this file's folder",
+        ),
+        (
+            "[engine]\nextra_voices = [\"../anna.pt\"]\n",
+            "engine.extra_voices = \"../anna.pt\" is not a voice file; use the plain name of a .pt \
+             file in the server's voice folder",
+        ),
+        (
+            "[say]\nlanguage = \"en US\"\n",
+            "say.language = \"en US\" is not a name that Twilio has; use a language such as en-US",
+        ),
+        (
+            "[log]\nlevel = \"wran\"\n",
+            "log.level = \"wran\" is not a log level; did you mean warn?",
+        ),
+        (
+            "[log]\nformat = \"xml\"\n",
+            "log.format = \"xml\" is not a log format; use auto, pretty or json",
+        ),
+        (
+            "[personas]\ndefault = \"asistant\"\n",
+            "personas.default = \"asistant\" is not a persona; did you mean \"assistant\"?",
+        ),
+        (
+            "[personas.numbers]\n\"555\" = \"assistant\"\n",
+            "personas.numbers.\"555\" = \"assistant\" is for something that is no phone number; \
+             write it as Twilio does, with + and country code: \"+15551234567\"",
+        ),
+        (
+            "[personas.numbers]\n\"+15551234567\" = \"clown\"\n",
+            "personas.numbers.\"+15551234567\" = \"clown\" is not a persona; use one of: \
+             assistant; or add the file clown.toml to the personas folder",
+        ),
+    ] {
+        assert_eq!(message(file), format!("voice-bot.toml: {expected}"));
+    }
+}
+
+#[test]
+fn a_variable_or_flag_is_blamed_by_its_own_name() {
+    for (variable, value, expected) in [
+        (
+            "SERVER_PORT",
+            "http",
+            "SERVER_PORT = \"http\" is not a port; use a number from 0 to 65535",
+        ),
+        ("PERSONAPLEX_URL", ",", "PERSONAPLEX_URL = [] names no server; name at least one"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL = \"loud\" is not a log level; use one of"),
+        (
+            "PERSONAPLEX_VOICE_PROMPT",
+            "natf2",
+            "PERSONAPLEX_VOICE_PROMPT = \"natf2\" is not a voice that PersonaPlex has; did you \
+             mean \"NATF2.pt\"?",
+        ),
+    ] {
+        let message = message_of(&[], &Flags::default(), &[(variable, value)]);
+        assert!(message.starts_with(expected), "{message}");
+    }
+    let flags = Flags { persona: Some("clown".to_owned()), ..Flags::default() };
+    let message = message_of(&[], &flags, &[]);
+    assert!(message.starts_with("--persona = \"clown\" is not a persona; use one of"), "{message}");
+}
+
+#[test]
+fn a_file_that_was_named_has_to_be_there() {
+    let flags = Flags { config: Some("/nonexistent/my.toml".into()), ..Flags::default() };
+    let message = message_of(&[], &flags, &[]);
+    assert!(message.starts_with("--config: /nonexistent/my.toml: "), "{message}");
+    assert!(message.ends_with("or leave --config out to use the defaults"), "{message}");
+}
+
+#[test]
+fn a_file_elsewhere_is_where_its_relative_paths_start() {
+    let elsewhere = folder(&[
+        ("my.toml", "[engine]\nca_file = \"ca.pem\"\n[personas]\ndir = \"people\"\n"),
+        ("ca.pem", ""),
+        ("people/anna.toml", "name = \"anna\"\nvoice = \"NATM1.pt\"\nprompt = \"You are Anna.\""),
+    ]);
+    let flags = Flags { config: Some(elsewhere.path().join("my.toml")), ..Flags::default() };
+    let config = load(&[], &flags, &[]).unwrap();
+    assert_eq!(config.engine.trust, Trust::CaFile(elsewhere.path().join("ca.pem")));
+    assert_eq!(config.personas.get("anna").unwrap().prompt, "You are Anna.");
+    assert_eq!(config.persona_for("+1").name, "assistant", "the built-in one stays");
+}
+
+#[test]
+fn ways_to_trust_an_engine() {
+    let pin = "AB:".repeat(31) + "ab";
+    let config = load_file(&format!("[engine]\npin_sha256 = \"{pin}\"\n")).unwrap();
+    assert_eq!(config.engine.trust, Trust::Pin([0xab; 32]));
+    let config = load_file("[engine]\ninsecure = true\n").unwrap();
+    assert_eq!(config.engine.trust, Trust::Insecure);
+}
+
+#[test]
+fn a_number_has_its_persona_and_the_environment_speaks_for_the_default_one() {
+    let files = [
+        (
+            "voice-bot.toml",
+            "[engine]\nextra_voices = [\"eva.pt\"]\n[personas]\ndefault = \"eva\"\n\
+             [personas.numbers]\n\"+15550001\" = \"assistant\"\n\"+15550002\" = \"eva\"\n",
+        ),
+        ("personas/eva.toml", "name = \"eva\"\nvoice = \"eva.pt\"\nprompt = \" You are Eva. \""),
+        ("personas/.hidden.toml", "not toml"),
+        ("personas/README.md", "not a persona"),
+    ];
+    let config = load(&files, &Flags::default(), &[]).unwrap();
+    assert_eq!(config.persona_for("+15550001").name, "assistant");
+    assert_eq!(config.persona_for("+15559999").prompt, "You are Eva.");
+    let variables =
+        [("PERSONAPLEX_TEXT_PROMPT", "You are Eve."), ("PERSONAPLEX_VOICE_PROMPT", "VARM4.pt")];
+    let config = load(&files, &Flags::default(), &variables).unwrap();
+    for called in ["+15550002", "anonymous"] {
+        let persona = config.persona_for(called);
+        assert_eq!((persona.voice.as_str(), persona.prompt.as_str()), ("VARM4.pt", "You are Eve."));
+    }
+    assert_eq!(config.persona_for("+15550001"), Config::default().personas.default_persona());
+    assert_eq!(config.personas.numbers().count(), 2);
+}
+
+#[test]
+fn a_bad_persona_is_refused_by_file_and_key() {
+    for (text, expected) in [
+        ("voice = \"NATF2.pt\"\nprompt = \"x\"", "personas/a.toml: name is missing; add name = "),
+        (
+            "name = \"a\"\nvoice = \"NATF2.pt\"\nprompt = \" \"",
+            "personas/a.toml: prompt is missing; ",
+        ),
+        (
+            "name = \"a b\"\nvoice = \"NATF2.pt\"\nprompt = \"x\"",
+            "personas/a.toml: name = \"a b\" is not a plain name; use letters, digits, - and _",
+        ),
+        (
+            "name = \"a\"\nvoice = \"NATF2\"\nprompt = \"x\"",
+            "personas/a.toml: voice = \"NATF2\" is not a voice that PersonaPlex has; did you mean \
+             \"NATF2.pt\"?",
+        ),
+        (
+            "name = \"a\"\nvoice = \"/etc/passwd\"\nprompt = \"x\"",
+            "personas/a.toml: voice = \"/etc/passwd\" is not a voice that PersonaPlex has; use one \
+             of NATF0.pt, ",
+        ),
+        (
+            "name = \"a\"\nvoise = \"\"",
+            "personas/a.toml line 2: unknown key \"voise\"; did you mean",
+        ),
+    ] {
+        let message = message_of(&[("personas/a.toml", text)], &Flags::default(), &[]);
+        assert!(message.starts_with(expected), "{message}");
+    }
+    let absent = message("[personas]\ndir = \"nowhere\"\n");
+    assert!(absent.starts_with("voice-bot.toml: personas.dir: "), "{absent}");
+    let same = "name = \"a\"\nvoice = \"NATF2.pt\"\nprompt = \"x\"";
+    let files = [("personas/a.toml", same), ("personas/b.toml", same)];
+    let message = message_of(&files, &Flags::default(), &[]);
+    assert!(message.starts_with("personas/b.toml: name = \"a\" is also the name in "), "{message}");
+}
+
+#[test]
+fn a_prompt_has_to_fit_into_one_request() {
+    let load_prompt =
+        |prompt: &str| load(&[], &Flags::default(), &[("PERSONAPLEX_TEXT_PROMPT", prompt)]);
+    // GET /api/chat?voice_prompt=NATF2.pt&text_prompt= HTTP/1.1 is 57 bytes.
+    assert!(load_prompt(&"x".repeat(8189 - 57)).is_ok());
+    assert!(load_prompt(&"x".repeat(8190 - 57)).is_err());
+    let error = load_prompt(&"é".repeat(4000)).unwrap_err().to_string();
+    assert!(error.contains("too long"), "{error}");
+    assert!(error.len() < 400, "{error}");
+}
+
+#[test]
+fn the_process_beats_dot_env_and_empty_is_unset() {
+    let folder = folder(&[(
+        ".env",
+        "\u{feff}# mine\nexport LOG_LEVEL=debug\nSERVER_HOST='::1'\r\nSERVER_PORT=1\nPUBLIC_URL=\n\
+         PERSONAPLEX_TEXT_PROMPT='You cost $5 # each'\nOTHER=x\n",
+    )]);
+    let process = |name: &str| match name {
+        "SERVER_PORT" => Some(OsString::from("2")),
+        "SERVER_HOST" => Some(OsString::new()),
+        _ => None,
+    };
+    let found = env::gather(&folder.path().join(".env"), process).unwrap();
+    let expected = BTreeMap::from([
+        ("LOG_LEVEL", "debug".to_owned()),
+        ("SERVER_HOST", "::1".to_owned()),
+        ("SERVER_PORT", "2".to_owned()),
+        ("PERSONAPLEX_TEXT_PROMPT", "You cost $5 # each".to_owned()),
+    ]);
+    assert_eq!(found, expected);
+    assert_eq!(env::gather(Path::new("/nonexistent/.env"), |_| None).unwrap(), BTreeMap::new());
+}
+
+#[test]
+fn a_bad_line_of_dot_env_is_numbered_and_not_shown() {
+    for (text, line) in [
+        ("# a\n\nTWILIO_AUTH_TOKEN hunter2\n", 3),
+        ("LOG_LEVEL=info\nTWILIO_AUTH_TOKEN=hunter2 hunter3\nSERVER_PORT=1\n", 2),
+        ("LOG_LEVEL=info\nTWILIO_AUTH_TOKEN='hunter2\nSERVER_PORT=1\n", 2),
+    ] {
+        let folder = folder(&[(".env", text)]);
+        let error = env::gather(&folder.path().join(".env"), |_| None).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!(".env line {line}: not NAME=value; put a value")),
+            "{error}"
+        );
+        assert!(!error.contains("hunter") && !error.contains('\n'), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_text_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let process =
+        |name: &str| (name == "TWILIO_AUTH_TOKEN").then(|| OsString::from_vec(vec![b'a', 0xff]));
+    let error = env::gather(Path::new("/nonexistent/.env"), process).unwrap_err().to_string();
+    assert_eq!(error, "TWILIO_AUTH_TOKEN = *** is not UTF-8; set it again");
+}

@@ -1,6 +1,6 @@
 //! What the server was told: defaults, then `voice-bot.toml`, then the environment, then flags.
 //!
-//! The layers are read as [`raw::RawConfig`] and resolved once into [`Config`], whose types cannot
+//! The layers are read as `RawConfig` and resolved once into [`Config`], whose types cannot
 //! hold a wrong value, so that nothing behind this module checks again.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,7 +23,6 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-pub use address::PublicUrl;
 pub use env::environment;
 pub use error::{ConfigError, Origin};
 pub use log::{LogFilter, LogFilterError, LogFormat};
@@ -63,7 +62,9 @@ pub struct Flags {
 }
 
 /// The whole configuration, one slice for each part of the program.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Its default is what [`Config::load`] gives without file, environment, flags and personas folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
     /// How the server listens and stops.
     pub server: ServerConfig,
@@ -115,21 +116,6 @@ impl Config {
     }
 }
 
-impl Default for Config {
-    /// What [`Config::load`] gives without file, environment, flags and personas folder.
-    fn default() -> Self {
-        Self {
-            server: ServerConfig::default(),
-            engine: EngineConfig::default(),
-            call: CallConfig::default(),
-            say: SayConfig::default(),
-            personas: Personas::default(),
-            log: LogConfig::default(),
-            twilio: TwilioConfig::default(),
-        }
-    }
-}
-
 /// How the server listens and stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -137,8 +123,9 @@ pub struct ServerConfig {
     pub host: IpAddr,
     /// TCP port to listen on; 0 takes a free one.
     pub port: u16,
-    /// Where Twilio reaches this server from outside, if that was told.
-    pub public_url: Option<PublicUrl>,
+    /// Where Twilio reaches this server from outside, if that was told: `https` (`http` only on
+    /// the machine itself), a host, no path.
+    pub public_url: Option<Url>,
     /// Calls at once; one more is answered with the busy sentence.
     pub max_calls: usize,
     /// How long running calls may go on after the server was told to stop.
@@ -198,7 +185,7 @@ impl Default for EngineConfig {
 pub enum Trust {
     /// Against the public certificate authorities.
     WebRoots,
-    /// Against the authorities in this PEM file alone.
+    /// Against the public certificate authorities and those in this PEM file.
     CaFile(PathBuf),
     /// It must be the one certificate whose DER form has this SHA-256 digest.
     Pin([u8; 32]),
@@ -219,7 +206,7 @@ pub struct CallConfig {
     pub start_timeout: Duration,
     /// How long audio that is still queued at the end of a call may go on playing.
     pub drain: Duration,
-    /// Engine audio held back at most; beyond it the oldest is dropped. Never under `playout_ahead`.
+    /// Engine audio held back at most, at least `playout_ahead`; beyond it the oldest is dropped.
     pub playout_max: Duration,
     /// Audio that the carrier is given ahead of its clock, as a cushion against jitter.
     pub playout_ahead: Duration,

@@ -1,6 +1,5 @@
 //! Addresses: where Twilio reaches this server, and where the engines are.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use url::{Host, Url};
@@ -8,54 +7,15 @@ use url::{Host, Url};
 use super::error::{ConfigError, quoted};
 use super::layers::Given;
 
-/// Where this server is reached from outside: a scheme, a host, maybe a port, and nothing else.
-///
-/// `https`, or plain `http` on the machine itself, for trials without a phone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicUrl {
-    host_and_port: String,
-    tls: bool,
-}
-
-impl PublicUrl {
-    /// The `https` address of `path`, which starts with a slash.
-    #[must_use]
-    pub fn http(&self, path: &str) -> String {
-        format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.host_and_port)
+/// Where this server is reached from outside: `https`, or plain `http` on the machine itself, for
+/// trials without a phone.
+pub(super) fn public_url(given: &Given) -> Result<Url, ConfigError> {
+    let url = parse_bare(given, &["https", "http"], "https://bot.example.com")?;
+    if url.scheme() == "http" && !is_this_machine(&url) {
+        let fix = "Twilio needs TLS: use https:// (plain http:// only for 127.0.0.1)";
+        return Err(given.refuse("is not encrypted", fix));
     }
-
-    /// The `wss` address of `path`, which starts with a slash.
-    #[must_use]
-    pub fn websocket(&self, path: &str) -> String {
-        format!("{}://{}{path}", if self.tls { "wss" } else { "ws" }, self.host_and_port)
-    }
-
-    /// The host, with the port if it is not the scheme's own.
-    #[must_use]
-    pub fn host_and_port(&self) -> &str {
-        &self.host_and_port
-    }
-
-    pub(super) fn parse(given: &Given) -> Result<Self, ConfigError> {
-        let url = parse_bare(given, &["https", "http"], "https://bot.example.com")?;
-        let tls = url.scheme() == "https";
-        if !tls && !is_this_machine(&url) {
-            let fix = "Twilio needs TLS: use https:// (plain http:// only for 127.0.0.1)";
-            return Err(given.refuse("is not encrypted", fix));
-        }
-        let host = url.host_str().unwrap_or_default();
-        let host_and_port = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        Ok(Self { host_and_port, tls })
-    }
-}
-
-impl fmt::Display for PublicUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.http(""))
-    }
+    Ok(url)
 }
 
 /// The address to listen on.
@@ -121,22 +81,15 @@ mod tests {
     }
 
     #[test]
-    fn a_public_url_gives_both_kinds_of_address() {
-        for (text, http, websocket) in [
-            ("https://bot.example.com", "https://bot.example.com/a", "wss://bot.example.com/a"),
-            (
-                "https://Bot.Example.com:443/",
-                "https://bot.example.com/a",
-                "wss://bot.example.com/a",
-            ),
-            ("https://b.example:8443", "https://b.example:8443/a", "wss://b.example:8443/a"),
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/a", "ws://127.0.0.1:8080/a"),
-            ("http://[::1]:8080", "http://[::1]:8080/a", "ws://[::1]:8080/a"),
+    fn a_public_url_is_https_or_this_machine() {
+        for (text, url) in [
+            ("https://bot.example.com", "https://bot.example.com/"),
+            ("https://Bot.Example.com:443/", "https://bot.example.com/"),
+            ("https://bot.example.com:8443", "https://bot.example.com:8443/"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
+            ("http://[::1]:8080", "http://[::1]:8080/"),
         ] {
-            let url = PublicUrl::parse(&given(text)).unwrap();
-            assert_eq!(url.http("/a"), http);
-            assert_eq!(url.websocket("/a"), websocket);
-            assert_eq!(format!("{url}/a"), http);
+            assert_eq!(public_url(&given(text)).unwrap().as_str(), url);
         }
     }
 
@@ -152,7 +105,7 @@ mod tests {
             ("https://", "is not a URL"),
             ("https://a b/", "is not a URL"),
         ] {
-            let error = PublicUrl::parse(&given(text)).unwrap_err().to_string();
+            let error = public_url(&given(text)).unwrap_err().to_string();
             assert!(error.contains(problem), "{text}: {error}");
             assert!(error.starts_with(&format!("X = {text:?} ")), "{error}");
         }

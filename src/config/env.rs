@@ -40,7 +40,8 @@ pub(super) const NAMES: [&str; 9] = [
 ];
 
 /// Looks variables up as [`Config::load`](super::Config::load) wants it: the process's own, or else
-/// those of `.env` in the working directory, if there is one. The process's are not changed.
+/// those of `.env` in the working directory, if there is one. The process's are not changed. Only
+/// variables that voice-bot reads are found.
 ///
 /// # Errors
 /// [`ConfigError`] if `.env` is there and cannot be read, or a variable that voice-bot reads is

@@ -45,7 +45,8 @@ pub enum ConfigError {
     /// A file holds what belongs into the environment.
     #[error(
         "{file} line {line}: \"{key}\" does not belong into a file; remove it and set \
-         TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN in the environment or in .env", file = file.display()
+         TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN in the environment or in .env",
+        file = file.display()
     )]
     SecretInFile {
         /// The file.
@@ -58,7 +59,8 @@ pub enum ConfigError {
     /// A line of `.env` cannot be read. The line itself may hold a secret, so it is not shown.
     #[error(
         "{file} line {line}: not NAME=value; put a value that has spaces, quotes, $ or # \
-         between 'single quotes'", file = file.display()
+         between 'single quotes'",
+        file = file.display()
     )]
     DotEnvLine {
         /// The file.

@@ -9,7 +9,7 @@ use super::nearest::nearest;
 
 const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
 
-/// Which events are logged: a level, or directives as `tracing_subscriber`'s `EnvFilter` reads them.
+/// Which events are logged: a level, or directives as `tracing_subscriber::EnvFilter` reads them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFilter(String);
 

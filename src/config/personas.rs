@@ -5,6 +5,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use voice_bot_core::persona::Persona;
+use voice_bot_core::wire::personaplex::{
+    self, REQUEST_LINE_LIMIT, TargetError, VOICES, request_target,
+};
 
 use super::error::{ConfigError, Origin};
 use super::layers::{Given, Layers};
@@ -15,15 +18,6 @@ const DEFAULT_DIR: &str = "personas";
 const DEFAULT_NAME: &str = "assistant";
 /// The persona that needs no file, so that the server runs with nothing configured.
 const BUILT_IN: &str = include_str!("../../personas/assistant.toml");
-
-/// PersonaPlex's server refuses a request line of this many bytes.
-const REQUEST_LINE_LIMIT: usize = 8190;
-/// The voices that PersonaPlex comes with.
-const VOICES: [&str; 18] = [
-    "NATF0.pt", "NATF1.pt", "NATF2.pt", "NATF3.pt", "NATM0.pt", "NATM1.pt", "NATM2.pt", "NATM3.pt",
-    "VARF0.pt", "VARF1.pt", "VARF2.pt", "VARF3.pt", "VARF4.pt", "VARM0.pt", "VARM1.pt", "VARM2.pt",
-    "VARM3.pt", "VARM4.pt",
-];
 
 /// Every persona, the default one, and those that have a number of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,34 +214,36 @@ fn read_persona(file: &Path, text: &str, extra: &[String]) -> Result<Persona, Co
 
 /// Refuses a voice that the engine's servers do not have.
 fn check_voice(voice: &Given, extra: &[String]) -> Result<(), ConfigError> {
-    if VOICES.contains(&voice.text.as_str()) || extra.contains(&voice.text) {
+    if personaplex::check_voice(&voice.text, extra).is_ok() {
         return Ok(());
     }
-    let known = VOICES.into_iter().chain(extra.iter().map(String::as_str));
-    let fix =
-        match known.clone().find(|name| name.eq_ignore_ascii_case(&format!("{}.pt", voice.text))) {
-            Some(name) => format!("did you mean \"{name}\"?"),
-            None => format!(
-                "use one of {}, or list your own file in engine.extra_voices",
-                known.collect::<Vec<_>>().join(", ")
-            ),
-        };
+    let known = || VOICES.into_iter().chain(extra.iter().map(String::as_str));
+    let file = format!("{}.pt", voice.text);
+    let fix = match known()
+        .find(|name| name.eq_ignore_ascii_case(&file) || name.eq_ignore_ascii_case(&voice.text))
+    {
+        Some(name) => format!("did you mean \"{name}\"?"),
+        None => format!(
+            "use one of {}, or list a file of your own in engine.extra_voices",
+            known().collect::<Vec<_>>().join(", ")
+        ),
+    };
     Err(voice.refuse("is not a voice that PersonaPlex has", fix))
 }
 
 /// Refuses a prompt that would make the request longer than the engine's server reads.
 fn check_prompt(prompt: &Given, voice: &str) -> Result<(), ConfigError> {
-    let encoded = |text: &str| -> usize {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        text.bytes().map(|byte| if plain(byte) { 1 } else { 3 }).sum()
+    let Err(error) = request_target(voice, &prompt.text) else { return Ok(()) };
+    let (problem, fix) = match error {
+        TargetError::PromptTooLong { line } => (
+            format!("is {} bytes too long for one request", line + 1 - REQUEST_LINE_LIMIT),
+            "shorten it; a space and each byte beyond ASCII count as three".to_owned(),
+        ),
+        TargetError::EmptyPrompt | TargetError::Voice(_) => {
+            ("cannot be sent".to_owned(), error.to_string())
+        }
     };
-    let frame = "GET /api/chat?voice_prompt=&text_prompt= HTTP/1.1".len();
-    let bytes = frame + encoded(voice) + encoded(&prompt.text);
-    if bytes < REQUEST_LINE_LIMIT {
-        return Ok(());
-    }
-    let problem = format!("is {} bytes too long for one request", bytes + 1 - REQUEST_LINE_LIMIT);
-    Err(prompt.refuse(&problem, "shorten it; a space and each byte beyond ASCII count as three"))
+    Err(prompt.refuse(&problem, fix))
 }
 
 fn is_e164(number: &str) -> bool {

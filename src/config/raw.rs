@@ -1,6 +1,5 @@
-//! The configuration file and the persona file as they are written: every key optional, none checked.
-//!
-//! Unknown keys are refused by name, and the TOML parser's errors become one line with its number.
+//! The configuration file and the persona file as written: every key optional, no value checked.
+//! Unknown keys are refused by name; what the TOML parser says becomes one numbered line.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

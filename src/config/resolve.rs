@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use url::Url;
+use voice_bot_core::wire::personaplex::check_voice;
 
-use super::address::{PublicUrl, engine_url, listen_host};
+use super::address::{engine_url, listen_host, public_url};
 use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::{
@@ -31,14 +32,13 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
 fn server(layers: &Layers<'_>) -> Result<ServerConfig, ConfigError> {
     let (raw, over, default) = (&layers.raw.server, layers.overrides, ServerConfig::default());
     let host = layers.text(over.host.as_ref(), "server.host", raw.host.as_ref());
-    let public_url =
-        layers.text(over.public_url.as_ref(), "server.public_url", raw.public_url.as_ref());
+    let url = layers.text(over.public_url.as_ref(), "server.public_url", raw.public_url.as_ref());
     let max_calls =
         layers.number("server.max_calls", raw.max_calls, default.max_calls as u64, 1..=10_000)?;
     Ok(ServerConfig {
         host: host.map_or(Ok(default.host), |host| listen_host(&host))?,
         port: port(layers)?.unwrap_or(default.port),
-        public_url: public_url.map(|url| PublicUrl::parse(&url)).transpose()?,
+        public_url: url.map(|url| public_url(&url)).transpose()?,
         max_calls: usize::try_from(max_calls).unwrap_or(default.max_calls),
         shutdown_grace: layers.seconds(
             "server.shutdown_grace_s",
@@ -112,15 +112,11 @@ fn engine_urls(layers: &Layers<'_>) -> Result<Option<Vec<Url>>, ConfigError> {
 }
 
 /// Refuses a voice name that would make the engine's server open another file than a voice.
-fn check_voice_file(layers: &Layers<'_>, voice: &str) -> Result<(), ConfigError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let stem = voice.strip_suffix(".pt").unwrap_or_default();
-    if stem.is_empty() || stem.starts_with('.') || !stem.chars().all(plain) {
+fn check_voice_file(layers: &Layers<'_>, voice: &String) -> Result<(), ConfigError> {
+    check_voice(voice, std::slice::from_ref(voice)).map_err(|_| {
         let fix = "use the plain name of a .pt file in the server's voice folder";
-        let origin = layers.key("engine.extra_voices");
-        return Err(origin.refuse_text(voice, "is not a voice file", fix));
-    }
-    Ok(())
+        layers.key("engine.extra_voices").refuse_text(voice, "is not a voice file", fix)
+    })
 }
 
 fn trust(layers: &Layers<'_>) -> Result<Trust, ConfigError> {

@@ -53,6 +53,7 @@ fn message_of(files: &[(&str, &str)], flags: &Flags, variables: &[(&str, &str)])
 fn nothing_gives_the_defaults() {
     assert_eq!(load(&[], &Flags::default(), &[]).unwrap(), Config::default());
     assert_eq!(load_file("").unwrap(), Config::default());
+    assert_eq!(load_file("\u{feff}[server]\r\n").unwrap(), Config::default());
     let empty = env::NAMES.map(|name| (name, " "));
     assert_eq!(load(&[], &Flags::default(), &empty).unwrap(), Config::default());
     assert_eq!(Config::default().server.listen().to_string(), "127.0.0.1:8080");
@@ -136,6 +137,32 @@ fn every_flag_and_variable_arrives() {
     assert_eq!(by_flags.engine.urls.len(), 3);
     assert_eq!(by_flags.log.level, "debug".parse().unwrap());
     assert_eq!(by_flags.log.format, LogFormat::Json);
+}
+
+#[test]
+fn the_flags_have_the_names_that_messages_use() {
+    #[derive(clap::Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        flags: Flags,
+    }
+    let line = "x --config f --host h --port 1 --public-url u --engine-url a --engine-url b,c \
+                --persona p --log-level l --log-format m";
+    let line: CommandLine = clap::Parser::try_parse_from(line.split_whitespace()).unwrap();
+    assert_eq!(line.flags.config, Some("f".into()));
+    assert_eq!(line.flags.engine_urls, ["a", "b,c"]);
+    let overrides = layers::Overrides::collect(&line.flags, &|_| None);
+    assert_eq!(overrides.engine_urls.unwrap().text, "a,b,c");
+    for (given, flag) in [
+        (overrides.host, "--host"),
+        (overrides.port, "--port"),
+        (overrides.public_url, "--public-url"),
+        (overrides.persona, "--persona"),
+        (overrides.log_level, "--log-level"),
+        (overrides.log_format, "--log-format"),
+    ] {
+        assert_eq!(given.unwrap().origin, Origin::Flag(flag));
+    }
 }
 
 #[test]

@@ -44,8 +44,8 @@ pub struct Flags {
     /// TCP port to listen on; 0 takes a free one [default: 8080]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// Address at which Twilio reaches this server, such as https://bot.example.com
-    #[arg(long, value_name = "URL")]
+    /// Address at which Twilio reaches this server from outside
+    #[arg(long, value_name = "https://HOST")]
     pub public_url: Option<String>,
     /// PersonaPlex server; repeat it for several [default: ws://127.0.0.1:8998]
     #[arg(long = "engine-url", value_name = "URL")]

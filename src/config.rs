@@ -1,7 +1,5 @@
-//! What the server was told: defaults, then `voice-bot.toml`, then the environment, then flags.
-//!
-//! The layers are read as `RawConfig` and resolved once into [`Config`], whose types cannot
-//! hold a wrong value, so that nothing behind this module checks again.
+//! What the server was told: defaults, then `voice-bot.toml`, then the environment, then flags;
+//! read as `RawConfig` and resolved once into [`Config`], whose types cannot hold a wrong value.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

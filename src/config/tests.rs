@@ -1,3 +1,5 @@
+//! Loads whole configurations from files, variables and flags, and reads what errors say.
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;

@@ -1,3 +1,5 @@
+//! Logs into memory and reads it back.
+
 use std::io;
 use std::sync::{Arc, Mutex};
 

@@ -66,7 +66,7 @@ const SHELL: House = House {
         ("engine", &["port"]),
         ("dial", &[]),
         ("config", &[]),
-        ("telemetry", &[]),
+        ("telemetry", &["config"]),
         ("port", &[]),
     ],
     banned: &[],

@@ -1,10 +1,13 @@
 //! Engines: what holds a speech model, and how a session with one is opened.
 
+pub mod personaplex;
+pub mod socket;
+pub mod tls;
+
 use std::future::Future;
 use std::pin::Pin;
 
-use voice_bot_core::leg::Format;
-use voice_bot_core::leg::engine::OpenError;
+use voice_bot_core::leg::engine::{Link, OpenError};
 use voice_bot_core::persona::Persona;
 
 use crate::port::EnginePort;
@@ -39,11 +42,12 @@ pub trait Engine: Send + Sync + 'static {
 /// One session of an engine, from its connection on.
 ///
 /// Events that follow: `Ready`, `Audio`, `Text`, `Fault`; `OpenFailed` in place of `Ready`; at last
-/// `Closed`. Closing or dropping the port ends the session, whatever it is doing.
+/// `Closed`. Closing or dropping the port ends the session, whatever it is doing; once the port gives
+/// `None` the connection is gone and the engine is free.
 #[derive(Debug)]
 pub struct Session {
-    /// How audio is represented on the port, both ways.
-    pub format: Format,
+    /// What its leg carries and promises; the call is told so in `Event::Connected`.
+    pub link: Link,
     /// The session's leg.
     pub port: EnginePort,
 }

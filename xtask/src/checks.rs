@@ -15,7 +15,7 @@ struct Step {
 
 /// The steps in their order: what fails soonest and is mended fastest comes first.
 const STEPS: [Step; 11] = [
-    Step { name: "setup", run: || setup::cmake().map(|()| None) },
+    Step { name: "setup", run: || setup::build_tools().map(|()| None) },
     Step { name: "fmt", run: fmt },
     Step { name: "tidy", run: || tidy::run(&root()).map(|()| None) },
     Step { name: "clippy", run: clippy },

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         ["demo", ref rest @ ..] => demo(rest),
         ["test", ref rest @ ..] => checks::run_steps(rest),
         ["tidy"] => tidy::run(&shell::root()),
-        ["setup"] => setup::cmake(),
+        ["setup"] => setup::build_tools(),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn demo(arguments: &[&str]) -> Result<(), String> {
-    setup::cmake()?;
+    setup::build_tools()?;
     let run = ["run", "--quiet", "--package", "voice-bot", "--", "demo"];
     println!("Building voice-bot; the first time this takes a minute or two.");
     shell::cargo(&[&run, arguments].concat())

@@ -10,22 +10,40 @@ const CARGO_DENY: &str = "0.20.2";
 
 type Install = fn(&[&str]) -> Result<(), String>;
 
-/// Makes sure that there is cmake, with which the Opus library is built.
-pub(crate) fn cmake() -> Result<(), String> {
-    if works("cmake", "--version") {
+/// Makes sure that there is cmake and what it drives, with which the Opus library is built.
+pub(crate) fn build_tools() -> Result<(), String> {
+    let missing = missing_build_tools();
+    if missing.is_empty() {
         return Ok(());
     }
-    println!("Set-up: cmake builds the Opus library, and is not here; installing it.");
+    let names = missing.join(" and ");
+    println!("Set-up: the Opus library is built with {names}, not found here; installing.");
     let mut reasons = String::new();
-    for (name, install) in [("apt-get", apt_install as Install), ("pip", pip_install)] {
-        let outcome = install(&["cmake"]);
-        if works("cmake", "--version") {
+    let ways = [("apt-get", apt_install as Install, missing), ("pip", pip_install, PIP.to_vec())];
+    for (name, install, packages) in ways {
+        let outcome = install(&packages);
+        if missing_build_tools().is_empty() {
             return Ok(());
         }
         let reason = outcome.err().unwrap_or_else(|| "installed, but does not run".to_owned());
         reasons.push_str(&format!("\n  by {name}: {reason}"));
     }
-    Err(format!("Set-up could not install cmake:{reasons}\nInstall it yourself and try again."))
+    Err(format!("Set-up could not install {names}:{reasons}\nInstall it yourself and try again."))
+}
+
+/// The Python packages that hold cmake and what it can drive in make's place.
+const PIP: [&str; 2] = ["cmake", "ninja"];
+
+/// The programs, named as Debian's packages are, that the build needs and that are not here.
+fn missing_build_tools() -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    if !works("cmake", "--version") {
+        missing.push("cmake");
+    }
+    if cfg!(unix) && !works("make", "--version") && !works("ninja", "--version") {
+        missing.push("make");
+    }
+    missing
 }
 
 /// Makes sure that the Python tests' packages are in `.venv`, and gives back its Python.

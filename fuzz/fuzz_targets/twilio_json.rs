@@ -13,6 +13,6 @@ fuzz_target!(|data: &[u8]| {
             assert!(codes.len() < message.len(), "audio came out of nothing");
         }
         // Whether it breaks the protocol does not matter here; that it is read does.
-        drop(parse_outbound(message));
+        drop(parse_outbound(message, "MZ00000000000000000000000000000001"));
     }
 });

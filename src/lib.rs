@@ -1,7 +1,16 @@
 //! Lets people phone a speech model: the shell that moves bytes for `voice_bot_core`.
 
+mod bot;
 pub mod config;
+pub mod driver;
 pub mod engine;
 pub mod port;
+pub mod serve;
+pub mod switchboard;
 pub mod telemetry;
 pub mod telephony;
+pub mod web;
+
+pub use bot::{Conversation, Heard, VoiceBot};
+pub use serve::Server;
+pub use voice_bot_core as core;

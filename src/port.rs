@@ -7,6 +7,9 @@ use std::future;
 use tokio::sync::mpsc;
 use voice_bot_core::leg::{caller, engine};
 
+/// Places for commands that media leaves free.
+pub const RESERVED: usize = 8;
+
 /// The near end of a leg: whoever drives the call holds it.
 #[derive(Debug)]
 pub struct Port<E, C> {
@@ -61,6 +64,14 @@ impl<E, C> Port<E, C> {
         self.commands.as_ref().is_some_and(|commands| commands.try_send(command).is_ok())
     }
 
+    /// As [`Self::try_send`], but false also when only [`RESERVED`] places are left, so that media
+    /// never crowds out the commands that must not be lost.
+    #[must_use = "media that was not taken is lost and should be counted"]
+    pub fn try_send_media(&mut self, command: C) -> bool {
+        let room = self.commands.as_ref().map_or(0, mpsc::Sender::capacity);
+        room > RESERVED && self.try_send(command)
+    }
+
     /// Ends the leg. The far end sees it once it has taken the commands that wait, however full its
     /// channel is. Events can still be received until the far end is gone.
     pub fn close(&mut self) {
@@ -102,6 +113,16 @@ mod tests {
         assert_eq!(far.commands.recv().await, Some(1));
         assert_eq!(far.commands.recv().await, Some(2));
         assert_eq!(far.commands.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn media_leaves_room_for_other_commands() {
+        let (mut near, _far) = Port::<u8, u8>::pair(1, RESERVED + 2);
+        assert!(near.try_send_media(1));
+        assert!(near.try_send_media(2));
+        assert!(!near.try_send_media(3));
+        assert!((0..RESERVED).all(|_| near.try_send(4)));
+        assert!(!near.try_send(5));
     }
 
     #[tokio::test]

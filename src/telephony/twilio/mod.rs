@@ -1,3 +1,8 @@
 //! Twilio: its TwiML, and what answers its webhooks and sockets.
 
+mod line;
+mod socket;
 pub mod twiml;
+mod webhook;
+
+pub use line::Line;

@@ -1,0 +1,174 @@
+//! Holds one conversation from code: PCM in, PCM and words out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use voice_bot_core::audio::frame::Rate;
+use voice_bot_core::call;
+use voice_bot_core::call::Event;
+use voice_bot_core::id::CallId;
+use voice_bot_core::leg::caller::{Command, Event as CallerEvent, Left};
+use voice_bot_core::leg::{Audio, Format};
+use voice_bot_core::persona::Persona;
+use voice_bot_core::pool;
+use voice_bot_core::record::CallRecord;
+
+use crate::engine::Engine;
+use crate::port::{CallerPort, FarEnd};
+use crate::switchboard::{Refusal, Settings, Switchboard};
+
+/// Pieces of audio that may wait on either side of a conversation.
+const WAITING: usize = 512;
+/// Conversations that one bot may hold at once, engines permitting.
+const CONVERSATIONS: usize = 1024;
+
+/// A bot that talks with code in this process.
+///
+/// Must be used inside a tokio runtime.
+#[derive(Clone)]
+pub struct VoiceBot {
+    switchboard: Switchboard,
+}
+
+/// What a conversation gives back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// The bot speaks: PCM at the conversation's rate.
+    Audio(Vec<i16>),
+    /// A word of what the bot says.
+    Word(String),
+    /// The conversation is over; nothing follows.
+    Ended(Box<CallRecord>),
+}
+
+impl VoiceBot {
+    /// A bot that uses these engines, with the default limits.
+    #[must_use]
+    pub fn new(engines: Vec<Arc<dyn Engine>>) -> Self {
+        Self::with_config(engines, call::Config::default())
+    }
+
+    /// A bot that uses these engines, with these limits for every conversation.
+    #[must_use]
+    pub fn with_config(engines: Vec<Arc<dyn Engine>>, call: call::Config) -> Self {
+        let pool = pool::Config::default();
+        let settings = Settings { engines, call, pool, max_calls: CONVERSATIONS };
+        Self { switchboard: Switchboard::start(settings) }
+    }
+
+    /// Opens a conversation at this sample rate.
+    ///
+    /// The engine reads its prompts first; what is sent meanwhile is not heard. The first
+    /// [`Heard::Audio`] tells that it listens.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the bot holds too many conversations.
+    pub async fn converse(&self, persona: Persona, rate: Rate) -> Result<Conversation, Refusal> {
+        let events = self.switchboard.subscribe();
+        let (near, far) = CallerPort::pair(WAITING, WAITING);
+        let id = next_id();
+        self.switchboard.connect(id.clone(), persona, near).await?;
+        let switchboard = self.switchboard.clone();
+        let mut conversation =
+            Conversation { id, switchboard, far, events, ended: false, dropped: 0 };
+        conversation.tell(CallerEvent::Started(Format::Pcm(rate)));
+        Ok(conversation)
+    }
+}
+
+/// One conversation. Dropping it hangs up.
+pub struct Conversation {
+    id: CallId,
+    switchboard: Switchboard,
+    far: FarEnd<CallerEvent, Command>,
+    events: broadcast::Receiver<(CallId, Event)>,
+    ended: bool,
+    dropped: u64,
+}
+
+impl Conversation {
+    /// Says something: PCM samples at the conversation's rate, any number, in real time.
+    ///
+    /// The engine's clock is this audio: send 50 times 20 ms a second, silence included, for as
+    /// long as the conversation lasts.
+    pub fn send(&mut self, samples: &[i16]) {
+        self.tell(CallerEvent::Audio(Audio::Pcm(samples.to_vec())));
+    }
+
+    /// Pieces of audio that were dropped because the conversation did not keep up.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// What comes next; `None` after [`Heard::Ended`]. Safe to cancel.
+    pub async fn recv(&mut self) -> Option<Heard> {
+        while !self.ended {
+            let heard = tokio::select! {
+                biased;
+                command = self.far.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return self.end().await,
+                },
+                event = self.events.recv() => self.witness(event),
+            };
+            if heard.is_some() {
+                return heard;
+            }
+        }
+        None
+    }
+
+    /// Hangs up and waits for the end; what was still to be heard is dropped.
+    pub async fn hang_up(mut self) -> Option<CallRecord> {
+        self.tell(CallerEvent::Left(Left::HungUp));
+        loop {
+            match self.recv().await? {
+                Heard::Ended(record) => return Some(*record),
+                Heard::Audio(_) | Heard::Word(_) => {}
+            }
+        }
+    }
+
+    fn tell(&mut self, event: CallerEvent) {
+        match self.far.events.try_send(event) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => self.dropped += 1,
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Option<Heard> {
+        match command {
+            Command::Audio(Audio::Pcm(samples)) => Some(Heard::Audio(samples)),
+            Command::Mark(number) => {
+                self.tell(CallerEvent::MarkPlayed(number));
+                None
+            }
+            Command::Audio(Audio::Mulaw(_) | Audio::Opus(_)) | Command::Clear | Command::HangUp => {
+                None
+            }
+        }
+    }
+
+    fn witness(&self, event: Result<(CallId, Event), RecvError>) -> Option<Heard> {
+        match event {
+            Ok((id, Event::Word(word))) if id == self.id => Some(Heard::Word(word)),
+            Ok((_, Event::Word(_) | Event::Ended(_) | Event::Phase(_) | Event::Digit(_)))
+            | Err(RecvError::Lagged(_) | RecvError::Closed) => None,
+        }
+    }
+
+    async fn end(&mut self) -> Option<Heard> {
+        self.ended = true;
+        let record = self.switchboard.record(self.id.clone()).await?;
+        Some(Heard::Ended(Box::new(record)))
+    }
+}
+
+/// A name for a conversation that no other in this process has.
+fn next_id() -> CallId {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    CallId::new(&format!("code-{}", COUNT.fetch_add(1, Ordering::Relaxed)))
+}

@@ -1,0 +1,271 @@
+//! Drives one call: carries what its legs say into the core and what the core wants out to them.
+//!
+//! One task per call owns everything here; there is no lock. It decides nothing.
+
+use std::any::Any;
+use std::future;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, mpsc, watch};
+use tracing::{debug, info, trace, warn};
+use voice_bot_core::call::{Call, Control, Event, Input, Output, Snapshot};
+use voice_bot_core::id::CallId;
+use voice_bot_core::leg::engine::{Link, OpenError};
+use voice_bot_core::leg::{caller, engine};
+use voice_bot_core::persona::Persona;
+use voice_bot_core::record::CallRecord;
+
+use crate::engine::{BoxFuture, Session};
+use crate::port::{CallerPort, EnginePort};
+use crate::telemetry::Pii;
+
+/// How often watchers are shown how a call stands.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a closed engine session may take to be gone before its lease is given back anyway.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// An engine session together with the right to use it, which ends when `lease` is dropped.
+pub struct Opened {
+    /// The session.
+    pub session: Session,
+    /// Dropped once the session is gone.
+    pub lease: Box<dyn Any + Send>,
+}
+
+/// Finds an engine and opens a session with it.
+pub type Opener = Box<dyn FnOnce(Persona) -> BoxFuture<'static, Result<Opened, OpenError>> + Send>;
+
+/// Where a call's doings can be watched.
+#[derive(Debug, Clone)]
+pub struct Observers {
+    /// How the call stands, ten times a second.
+    pub snapshot: watch::Sender<Option<Snapshot>>,
+    /// What happens in it.
+    pub events: broadcast::Sender<(CallId, Event)>,
+}
+
+/// One call and what it needs to run.
+pub struct Driver {
+    id: CallId,
+    call: Call,
+    caller: CallerPort,
+    opener: Option<Opener>,
+    engine: EngineLeg,
+    control: mpsc::Receiver<Control>,
+    observers: Observers,
+    shown: Option<Instant>,
+    lost: Lost,
+}
+
+enum EngineLeg {
+    None,
+    Opening(BoxFuture<'static, Result<Opened, OpenError>>),
+    Open { port: EnginePort, lease: Box<dyn Any + Send> },
+}
+
+/// Messages that a leg did not take in time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lost {
+    caller: u64,
+    engine: u64,
+}
+
+impl Driver {
+    /// A driver for `call`, which has not been fed yet.
+    #[must_use]
+    pub fn new(
+        id: CallId,
+        call: Call,
+        caller: CallerPort,
+        opener: Opener,
+        control: mpsc::Receiver<Control>,
+        observers: Observers,
+    ) -> Self {
+        let engine = EngineLeg::None;
+        let opener = Some(opener);
+        let (shown, lost) = (None, Lost::default());
+        Self { id, call, caller, opener, engine, control, observers, shown, lost }
+    }
+
+    /// Runs the call to its end.
+    pub async fn run(mut self) -> CallRecord {
+        loop {
+            match self.obey() {
+                Obeyed::Until(deadline) => {
+                    let input = self.next_input(deadline).await;
+                    trace!(?input, "input");
+                    let now = now();
+                    self.call.handle_input(input, now);
+                    self.show(now);
+                }
+                Obeyed::Ended(record) => {
+                    self.show(now());
+                    if self.lost.caller + self.lost.engine > 0 {
+                        let Lost { caller, engine } = self.lost;
+                        warn!(caller, engine, "messages were dropped because a leg was too slow");
+                    }
+                    return *record;
+                }
+            }
+        }
+    }
+
+    /// Does what the call wants until it names a deadline or ends.
+    fn obey(&mut self) -> Obeyed {
+        let mut ended = None;
+        loop {
+            match self.call.poll_output() {
+                Output::Caller(command) => self.tell_caller(command),
+                Output::Engine(command) => self.tell_engine(command),
+                Output::Event(event) => {
+                    log(&event);
+                    if let Event::Ended(record) = &event {
+                        ended = Some(record.clone());
+                    }
+                    // Nobody may be watching, and that is fine.
+                    drop(self.observers.events.send((self.id.clone(), event)));
+                }
+                Output::Timeout(deadline) => {
+                    return ended.map_or(Obeyed::Until(deadline), Obeyed::Ended);
+                }
+            }
+        }
+    }
+
+    fn tell_caller(&mut self, command: caller::Command) {
+        let taken = match command {
+            caller::Command::Audio(_) => self.caller.try_send_media(command),
+            caller::Command::Mark(_) | caller::Command::Clear => self.caller.try_send(command),
+            caller::Command::HangUp => {
+                self.caller.close();
+                true
+            }
+        };
+        self.lost.caller += u64::from(!taken);
+    }
+
+    fn tell_engine(&mut self, command: engine::Command) {
+        match (command, &mut self.engine) {
+            (engine::Command::Open(persona), leg) => {
+                if let Some(opener) = self.opener.take() {
+                    *leg = EngineLeg::Opening(opener(persona));
+                }
+            }
+            (command @ engine::Command::Audio(_), EngineLeg::Open { port, .. }) => {
+                self.lost.engine += u64::from(!port.try_send(command));
+            }
+            (engine::Command::Audio(_), EngineLeg::None | EngineLeg::Opening(_)) => {
+                self.lost.engine += 1;
+            }
+            (engine::Command::Close, _) => self.close_engine(),
+        }
+    }
+
+    /// Ends the session, or the attempt to open one. The lease is given back only when the session
+    /// is gone, so that the next call never meets it.
+    fn close_engine(&mut self) {
+        if let EngineLeg::Open { mut port, lease } =
+            std::mem::replace(&mut self.engine, EngineLeg::None)
+        {
+            port.close();
+            tokio::spawn(async move {
+                let gone = async { while port.recv().await.is_some() {} };
+                if tokio::time::timeout(CLOSE_DEADLINE, gone).await.is_err() {
+                    warn!("an engine session did not close in time");
+                }
+                drop(lease);
+            });
+        }
+    }
+
+    /// What happens next. Deadlines come first, so that a flood on one leg cannot starve them; the
+    /// runtime's own budget for channels makes a busy call give way to others.
+    async fn next_input(&mut self, deadline: Option<Instant>) -> Input {
+        let input = tokio::select! {
+            biased;
+            () = sleep_until(deadline) => Input::Timeout,
+            Some(control) = self.control.recv() => Input::Control(control),
+            event = self.caller.recv() => Input::Caller(
+                event.unwrap_or(caller::Event::Left(caller::Left::Lost))
+            ),
+            event = self.engine.next() => Input::Engine(event),
+        };
+        if matches!(input, Input::Engine(engine::Event::OpenFailed(_) | engine::Event::Closed(_))) {
+            self.close_engine();
+        }
+        input
+    }
+
+    fn show(&mut self, now: Instant) {
+        if self.shown.is_none_or(|shown| now >= shown + SNAPSHOT_EVERY) {
+            self.shown = Some(now);
+            self.observers.snapshot.send_replace(Some(self.call.snapshot(now)));
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// However the call ends, a panic included, the engine's session is closed in order.
+    fn drop(&mut self) {
+        self.close_engine();
+    }
+}
+
+enum Obeyed {
+    Until(Option<Instant>),
+    Ended(Box<CallRecord>),
+}
+
+impl EngineLeg {
+    async fn next(&mut self) -> engine::Event {
+        match self {
+            Self::None => future::pending().await,
+            Self::Opening(opening) => match opening.await {
+                Ok(Opened { session, lease }) => {
+                    let Session { link, port } = session;
+                    let Link { format, lockstep } = link;
+                    debug!(?format, lockstep, "engine connected");
+                    *self = Self::Open { port, lease };
+                    engine::Event::Connected(link)
+                }
+                Err(error) => {
+                    *self = Self::None;
+                    engine::Event::OpenFailed(error)
+                }
+            },
+            Self::Open { port, .. } => {
+                port.recv().await.unwrap_or(engine::Event::Closed(engine::Closed::Lost))
+            }
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => future::pending().await,
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Phase(phase) => info!(?phase, "phase"),
+        Event::Word(word) => debug!(word = %Pii(word), "engine said"),
+        Event::Digit(digit) => debug!(digit = %Pii(digit), "caller pressed"),
+        Event::Ended(record) => info!(
+            reason = %record.reason,
+            seconds = record.duration.as_secs_f32(),
+            caller_ms = record.inbound.in_ms,
+            engine_ms = record.outbound.in_ms,
+            unheard_ms = record.inbound.unheard_ms,
+            dropped_ms = record.playout.dropped_ms,
+            underruns = record.playout.underruns,
+            "call ended"
+        ),
+    }
+}

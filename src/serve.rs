@@ -1,0 +1,186 @@
+//! Puts the parts together: engines, switchboard, Twilio line and health routes make a server.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tracing::{debug, info, warn};
+use url::Url;
+use voice_bot_core::audio::playout;
+use voice_bot_core::{call, pool};
+
+use crate::config::{CallConfig, Config, EngineConfig, ServerConfig, Trust};
+use crate::engine::Engine;
+use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
+use crate::engine::socket::EndpointError;
+use crate::engine::tls::TlsOptions;
+use crate::switchboard::{Settings, Switchboard};
+use crate::telephony::twilio::Line;
+use crate::web::Readiness;
+
+/// What a call may take to end once it was told that the server stops, beyond its own drain.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A server that answers calls: routes to be served, and the calls behind them.
+///
+/// Its routes can be mounted in another axum server:
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use voice_bot::{Server, config::{Config, Flags, environment}};
+///
+/// let config = Config::load(&Flags::default(), &environment()?)?;
+/// let base = "https://bot.example.com/phone".parse()?;
+/// let server = Server::new(&config, base)?;
+/// let app = axum::Router::new().nest("/phone", server.router());
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// axum::serve(listener, app).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Server {
+    switchboard: Switchboard,
+    line: Line,
+    readiness: Readiness,
+    grace: Duration,
+}
+
+impl Server {
+    /// A server for the PersonaPlex engines that `config` names. Must be called inside a tokio
+    /// runtime. `base` is where Twilio reaches [`Self::router`].
+    ///
+    /// # Errors
+    /// [`EndpointError`] when an engine's address or certificate file is unusable.
+    pub fn new(config: &Config, base: Url) -> Result<Self, EndpointError> {
+        Ok(Self::with_engines(config, engines(&config.engine)?, base))
+    }
+
+    /// A server for these engines, whatever they are. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn with_engines(config: &Config, engines: Vec<Arc<dyn Engine>>, base: Url) -> Self {
+        let readiness = Readiness::new(&engines);
+        let switchboard = Switchboard::start(Settings {
+            engines,
+            call: call_config(&config.call, &config.engine),
+            pool: pool::Config::default(),
+            max_calls: config.server.max_calls,
+        });
+        let line = Line::new(
+            switchboard.clone(),
+            config.personas.clone(),
+            config.say.clone(),
+            base,
+            config.call.start_timeout,
+        );
+        Self { switchboard, line, readiness, grace: config.server.shutdown_grace }
+    }
+
+    /// The routes `/twiml`, `/twiml/after`, `/media`, `/health` and `/ready`.
+    pub fn router(&self) -> Router {
+        self.line.router().merge(self.readiness.clone().router())
+    }
+
+    /// The calls.
+    #[must_use]
+    pub const fn switchboard(&self) -> &Switchboard {
+        &self.switchboard
+    }
+
+    /// Takes no more calls and waits for those that run: `server.shutdown_grace_s`, then politely
+    /// ended.
+    pub async fn stop(&self) {
+        self.readiness.stop();
+        self.switchboard.stop(self.grace, LAST_WORDS).await;
+    }
+
+    /// Serves on `listener` until `shutdown` resolves, then stops gracefully.
+    ///
+    /// # Errors
+    /// Whatever accepting connections fails with for good.
+    pub async fn run(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let stopping = self.clone();
+        let stopped = async move {
+            shutdown.await;
+            info!("stopping: no new calls, running ones may finish");
+            stopping.stop().await;
+        };
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                debug!(%error, "a connection keeps Nagle's algorithm");
+            }
+        });
+        axum::serve(listener, self.router()).with_graceful_shutdown(stopped).await
+    }
+}
+
+/// Where Twilio reaches a server that listens on `address`: `server.public_url`, or without one the
+/// address itself, which only callers on this machine can use.
+#[must_use]
+pub fn base_url(config: &ServerConfig, address: SocketAddr) -> Url {
+    config.public_url.clone().unwrap_or_else(|| local_url(address))
+}
+
+/// The address at which programs on this machine reach a server that listens on `address`.
+#[must_use]
+pub fn local_url(address: SocketAddr) -> Url {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    let text = format!("http://{}/", SocketAddr::new(ip, address.port()));
+    text.parse().expect("a socket address is a host and a port")
+}
+
+/// The PersonaPlex engines of a configuration.
+///
+/// # Errors
+/// [`EndpointError`] when an engine's address or certificate file is unusable.
+pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointError> {
+    let tls = match &config.trust {
+        Trust::WebRoots => TlsOptions::default(),
+        Trust::CaFile(file) => TlsOptions { ca_file: Some(file.clone()), ..Default::default() },
+        Trust::Pin(digest) => TlsOptions { pin_sha256: Some(*digest), ..Default::default() },
+        Trust::Insecure => {
+            warn!("engine.insecure is on: whoever is on the way to the engine can listen in");
+            TlsOptions { insecure: true, ..Default::default() }
+        }
+    };
+    let engine = |url: &Url| -> Result<Arc<dyn Engine>, EndpointError> {
+        Ok(Arc::new(PersonaPlex::new(PersonaPlexConfig {
+            tls: tls.clone(),
+            open_deadline: config.connect_timeout,
+            handshake_deadline: config.handshake_timeout,
+            extra_voices: config.extra_voices.clone(),
+            ..PersonaPlexConfig::new(url.clone())
+        })?))
+    };
+    config.urls.iter().map(engine).collect()
+}
+
+/// The core's view of the call limits. The core's own deadlines for opening and priming come after
+/// the engine's, which know more about what went wrong.
+#[must_use]
+pub fn call_config(call: &CallConfig, engine: &EngineConfig) -> call::Config {
+    let margin = Duration::from_secs(1);
+    let tries = u32::try_from(engine.urls.len()).unwrap_or(u32::MAX).max(1);
+    call::Config {
+        start: call.start_timeout,
+        wait: engine.connect_timeout.saturating_mul(tries) + margin,
+        prime: engine.handshake_timeout + margin,
+        caller_silence: call.caller_silence,
+        engine_silence: call.engine_silence,
+        max_duration: call.max_duration,
+        drain: call.drain,
+        playout: playout::Config { max: call.playout_max, ahead: call.playout_ahead },
+    }
+}

@@ -1,0 +1,167 @@
+//! Answers callers: keeps a slot for each, spawns its driver, and remembers how calls ended.
+//!
+//! One task owns the state; everyone else holds a [`Switchboard`] and asks.
+
+mod board;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tracing::warn;
+use voice_bot_core::call::{self, Control, Event, Snapshot};
+use voice_bot_core::id::CallId;
+use voice_bot_core::persona::Persona;
+use voice_bot_core::pool::{self, Occupancy};
+use voice_bot_core::record::CallRecord;
+
+use crate::engine::Engine;
+use crate::port::CallerPort;
+use board::{Board, Lease};
+
+/// Requests that may wait for the switchboard's task.
+const REQUESTS: usize = 1024;
+/// Events that a slow watcher may be behind before it misses some.
+const EVENTS: usize = 1024;
+
+/// What a switchboard works with.
+pub struct Settings {
+    /// The engines; each gives as many slots as it holds sessions.
+    pub engines: Vec<Arc<dyn Engine>>,
+    /// Deadlines and bounds of every call.
+    pub call: call::Config,
+    /// The pool's patience.
+    pub pool: pool::Config,
+    /// Most calls at once.
+    pub max_calls: usize,
+}
+
+/// Why a call is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Every engine is in use.
+    #[error("every engine is in use")]
+    Busy,
+    /// As many calls run as may.
+    #[error("as many calls run as server.max_calls allows")]
+    Full,
+    /// A call of this name runs already.
+    #[error("this call is connected already")]
+    Duplicate,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// What is going on.
+#[derive(Debug, Clone, Default)]
+pub struct Overview {
+    /// Calls that run, oldest name first, each as it stood up to 100 ms ago.
+    pub calls: Vec<(CallId, Option<Snapshot>)>,
+    /// The engines' slots.
+    pub slots: Occupancy,
+    /// The latest finished calls, oldest first.
+    pub finished: Vec<CallRecord>,
+}
+
+/// Asks the switchboard's task. Cheap to clone; the task ends with the last clone.
+#[derive(Clone)]
+pub struct Switchboard {
+    requests: mpsc::Sender<Request>,
+    events: broadcast::Sender<(CallId, Event)>,
+}
+
+enum Request {
+    Admit(CallId, Persona, oneshot::Sender<Result<(), Refusal>>),
+    Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<(), Refusal>>),
+    Take(CallId, oneshot::Sender<Option<(Lease, Arc<dyn Engine>)>>),
+    HangUp(CallId),
+    Record(CallId, oneshot::Sender<Option<CallRecord>>),
+    Overview(oneshot::Sender<Overview>),
+    Finished(CallId, Option<Box<CallRecord>>),
+    Stop(Control),
+}
+
+impl Switchboard {
+    /// Starts the switchboard's task.
+    #[must_use]
+    pub fn start(settings: Settings) -> Self {
+        let (requests, inbox) = mpsc::channel(REQUESTS);
+        let (events, _) = broadcast::channel(EVENTS);
+        tokio::spawn(Board::run(settings, inbox, requests.downgrade(), events.clone()));
+        Self { requests, events }
+    }
+
+    /// Keeps a slot for a call that is about to connect its audio.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it cannot be served; the caller should be told and hung up.
+    pub async fn admit(&self, call: CallId, persona: Persona) -> Result<(), Refusal> {
+        let ask = |reply| Request::Admit(call, persona, reply);
+        self.ask(ask).await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// Connects a call's audio and runs the call. `persona` is used where the call was not admitted
+    /// before.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it cannot be served.
+    pub async fn connect(
+        &self,
+        call: CallId,
+        persona: Persona,
+        caller: CallerPort,
+    ) -> Result<(), Refusal> {
+        let ask = |reply| Request::Connect(call, persona, caller, reply);
+        self.ask(ask).await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// What is left of a call; waits for the end of one that still runs. `None` for an unknown one.
+    pub async fn record(&self, call: CallId) -> Option<CallRecord> {
+        self.ask(|reply| Request::Record(call, reply)).await.flatten()
+    }
+
+    /// Ends a call politely, if it runs.
+    pub async fn hang_up(&self, call: CallId) {
+        // A switchboard that is gone has no calls left to end.
+        drop(self.requests.send(Request::HangUp(call)).await);
+    }
+
+    /// What is going on.
+    pub async fn overview(&self) -> Overview {
+        self.ask(Request::Overview).await.unwrap_or_default()
+    }
+
+    /// What happens in all calls, from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<(CallId, Event)> {
+        self.events.subscribe()
+    }
+
+    /// Takes no more calls, lets those that run finish for `grace`, then ends them politely.
+    pub async fn stop(&self, grace: Duration, last: Duration) {
+        let order = |control| self.requests.send(Request::Stop(control));
+        if order(Control::HangUp).await.is_err() || self.idle(grace).await {
+            return;
+        }
+        if order(Control::ShutDown).await.is_ok() && !self.idle(last).await {
+            warn!("some calls did not end in time");
+        }
+    }
+
+    /// Waits until no call runs; false when that takes longer than `limit`.
+    async fn idle(&self, limit: Duration) -> bool {
+        let idle = async {
+            while !self.overview().await.calls.is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(limit, idle).await.is_ok()
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}

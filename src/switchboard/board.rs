@@ -1,0 +1,287 @@
+//! The switchboard's task: the one owner of slots, admissions, running calls and their records.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tracing::{Instrument, error, info, info_span, trace, warn};
+use voice_bot_core::call::{self, Call, Control, Event, Snapshot};
+use voice_bot_core::id::{CallId, SlotId};
+use voice_bot_core::leg::engine::OpenError;
+use voice_bot_core::persona::Persona;
+use voice_bot_core::pool::EnginePool;
+use voice_bot_core::record::CallRecord;
+
+use super::{Overview, Refusal, Request, Settings};
+use crate::driver::{Driver, Observers, Opened};
+use crate::engine::Engine;
+use crate::port::CallerPort;
+
+/// Orders that may wait for one call.
+const CONTROLS: usize = 4;
+/// Finished calls that are remembered.
+const REMEMBERED: usize = 256;
+
+/// A slot that comes back, from which call, and whether its engine failed.
+type Return = (SlotId, CallId, bool);
+
+/// The right to use one slot; giving it up, on whatever path, is dropping it.
+pub(super) struct Lease {
+    slot: SlotId,
+    call: CallId,
+    failed: bool,
+    /// Unbounded so that dropping never waits; at most one message per slot is ever under way.
+    returns: mpsc::UnboundedSender<Return>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let returned = (self.slot, self.call.clone(), self.failed);
+        // Without a switchboard there is no slot to give back.
+        drop(self.returns.send(returned));
+    }
+}
+
+struct Running {
+    control: mpsc::Sender<Control>,
+    snapshot: watch::Receiver<Option<Snapshot>>,
+    /// Who wants its record.
+    waiting: Vec<oneshot::Sender<Option<CallRecord>>>,
+}
+
+pub(super) struct Board {
+    pool: EnginePool,
+    /// Whose slot it is.
+    slots: Vec<Arc<dyn Engine>>,
+    call: call::Config,
+    max_calls: usize,
+    /// Calls that were told to connect, with their persona and until when that holds.
+    admitted: BTreeMap<CallId, (Persona, Instant)>,
+    admission: Duration,
+    running: BTreeMap<CallId, Running>,
+    finished: VecDeque<CallRecord>,
+    stopping: bool,
+    returns: mpsc::UnboundedSender<Return>,
+    /// For the drivers' use; weak, so that the task ends when nobody asks any more.
+    requests: mpsc::WeakSender<Request>,
+    events: broadcast::Sender<(CallId, Event)>,
+}
+
+impl Board {
+    /// The task: answers until nobody can ask any more.
+    pub(super) async fn run(
+        settings: Settings,
+        mut inbox: mpsc::Receiver<Request>,
+        requests: mpsc::WeakSender<Request>,
+        events: broadcast::Sender<(CallId, Event)>,
+    ) {
+        let (returns, mut returned) = mpsc::unbounded_channel();
+        let mut board = Self::new(settings, requests, events, returns);
+        loop {
+            tokio::select! {
+                biased;
+                Some((slot, call, failed)) = returned.recv() => board.give_back(slot, &call, failed),
+                request = inbox.recv() => match request {
+                    Some(request) => board.handle(request, now()),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn new(
+        settings: Settings,
+        requests: mpsc::WeakSender<Request>,
+        events: broadcast::Sender<(CallId, Event)>,
+        returns: mpsc::UnboundedSender<Return>,
+    ) -> Self {
+        let of = |engine: &Arc<dyn Engine>| std::iter::repeat_n(engine.clone(), engine.sessions());
+        let slots: Vec<_> = settings.engines.iter().flat_map(of).collect();
+        Self {
+            pool: EnginePool::new(slots.len(), settings.pool),
+            slots,
+            call: settings.call,
+            max_calls: settings.max_calls,
+            admitted: BTreeMap::new(),
+            admission: settings.pool.reserve,
+            running: BTreeMap::new(),
+            finished: VecDeque::new(),
+            stopping: false,
+            returns,
+            requests,
+            events,
+        }
+    }
+
+    fn give_back(&mut self, slot: SlotId, call: &CallId, failed: bool) {
+        if failed {
+            self.pool.fail(slot, call, now());
+        } else {
+            self.pool.release(slot, call);
+        }
+    }
+
+    fn handle(&mut self, request: Request, now: Instant) {
+        match request {
+            Request::Admit(call, persona, reply) => {
+                answer(reply, self.admit(call, persona, now));
+            }
+            Request::Connect(call, persona, caller, reply) => {
+                answer(reply, self.connect(call, persona, caller, now));
+            }
+            Request::Take(call, reply) => answer(reply, self.take(call, now)),
+            Request::HangUp(call) => self.order(&call, Control::HangUp),
+            Request::Record(call, reply) => match self.running.get_mut(&call) {
+                Some(running) => running.waiting.push(reply),
+                None => answer(reply, self.record(&call)),
+            },
+            Request::Overview(reply) => answer(reply, self.overview(now)),
+            Request::Finished(call, record) => self.finish(&call, record),
+            Request::Stop(Control::HangUp) => self.stopping = true,
+            Request::Stop(Control::ShutDown) => {
+                self.stopping = true;
+                for call in self.running.keys().cloned().collect::<Vec<_>>() {
+                    self.order(&call, Control::ShutDown);
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, call: CallId, persona: Persona, now: Instant) -> Result<(), Refusal> {
+        self.admitted.retain(|_, (_, until)| *until > now);
+        self.has_room(&call)?;
+        self.pool.reserve(&call, now).ok_or(Refusal::Busy)?;
+        self.admitted.insert(call, (persona, now + self.admission));
+        Ok(())
+    }
+
+    fn has_room(&self, call: &CallId) -> Result<(), Refusal> {
+        if self.stopping {
+            Err(Refusal::Stopping)
+        } else if self.running.contains_key(call) {
+            Err(Refusal::Duplicate)
+        } else if self.running.len() >= self.max_calls {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn connect(
+        &mut self,
+        id: CallId,
+        persona: Persona,
+        caller: CallerPort,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.has_room(&id)?;
+        let requests = self.requests.upgrade().ok_or(Refusal::Stopping)?;
+        let persona = self.admitted.remove(&id).map_or(persona, |(persona, _)| persona);
+        let span = info_span!("call", id = %id, persona = persona.name);
+        let (control, orders) = mpsc::channel(CONTROLS);
+        let (snapshot, shown) = watch::channel(None);
+        let observers = Observers { snapshot, events: self.events.clone() };
+        let call = Call::new(id.clone(), persona, self.call.clone(), now);
+        let opener = {
+            let (id, requests) = (id.clone(), self.requests.clone());
+            Box::new(move |persona| Box::pin(open(requests, id, persona)) as _)
+        };
+        let driver = Driver::new(id.clone(), call, caller, opener, orders, observers);
+        self.running.insert(id.clone(), Running { control, snapshot: shown, waiting: Vec::new() });
+        tokio::spawn(async move {
+            let record = tokio::spawn(driver.run().instrument(span)).await;
+            if let Err(failure) = &record {
+                error!(%id, %failure, "the call's task failed");
+            }
+            // Without a switchboard nobody wants the record.
+            drop(requests.send(Request::Finished(id, record.ok().map(Box::new))).await);
+        });
+        Ok(())
+    }
+
+    fn take(&mut self, call: CallId, now: Instant) -> Option<(Lease, Arc<dyn Engine>)> {
+        let slot = self.pool.take(&call, now)?;
+        let returns = self.returns.clone();
+        Some((Lease { slot, call, failed: false, returns }, self.slots[slot.0].clone()))
+    }
+
+    /// Hands a running call an order. Its channel holds more orders than there are kinds, so one
+    /// that does not fit repeats one that waits.
+    fn order(&self, call: &CallId, control: Control) {
+        if let Some(running) = self.running.get(call) {
+            let repeated = running.control.try_send(control).is_err();
+            trace!(%call, ?control, repeated, "order");
+        }
+    }
+
+    fn finish(&mut self, call: &CallId, record: Option<Box<CallRecord>>) {
+        self.pool.cancel(call);
+        let running = self.running.remove(call);
+        for reply in running.into_iter().flat_map(|running| running.waiting) {
+            answer(reply, record.as_deref().cloned());
+        }
+        if let Some(record) = record {
+            if self.finished.len() == REMEMBERED {
+                self.finished.pop_front();
+            }
+            self.finished.push_back(*record);
+        }
+        if self.stopping {
+            info!(left = self.running.len(), "a call ended while stopping");
+        }
+    }
+
+    fn record(&self, call: &CallId) -> Option<CallRecord> {
+        self.finished.iter().rev().find(|record| record.id == *call).cloned()
+    }
+
+    fn overview(&self, now: Instant) -> Overview {
+        let snapshot =
+            |(id, running): (&CallId, &Running)| (id.clone(), *running.snapshot.borrow());
+        Overview {
+            calls: self.running.iter().map(snapshot).collect(),
+            slots: self.pool.occupancy(now),
+            finished: self.finished.iter().cloned().collect(),
+        }
+    }
+}
+
+/// Tries the slots that can be had, one after the other, until a session is open.
+async fn open(
+    requests: mpsc::WeakSender<Request>,
+    call: CallId,
+    persona: Persona,
+) -> Result<Opened, OpenError> {
+    let mut last = OpenError::Busy;
+    loop {
+        let (reply, answer) = oneshot::channel();
+        let Some(requests) = requests.upgrade() else { return Err(last) };
+        let asked = requests.send(Request::Take(call.clone(), reply)).await;
+        drop(requests);
+        let taken = if asked.is_ok() { answer.await.ok().flatten() } else { None };
+        let Some((mut lease, engine)) = taken else { return Err(last) };
+        match engine.open(persona.clone()).await {
+            Ok(session) => {
+                info!(engine = engine.name(), "engine connected");
+                return Ok(Opened { session, lease: Box::new(lease) });
+            }
+            Err(failure) => {
+                warn!(engine = engine.name(), %failure, "engine not opened");
+                lease.failed = true;
+                last = failure;
+            }
+        }
+    }
+}
+
+/// Replies to who asked, if they still wait.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    if reply.send(value).is_err() {
+        trace!("who asked has gone");
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

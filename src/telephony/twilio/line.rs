@@ -1,0 +1,92 @@
+//! One Twilio line: the routes that Twilio calls, and the addresses that it is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use url::Url;
+
+use super::{socket, webhook};
+use crate::config::{Personas, SayConfig};
+use crate::switchboard::Switchboard;
+
+/// Longest body of a webhook, in bytes; Twilio's are around one thousand.
+pub(super) const BODY_BYTES: usize = 64 * 1024;
+
+/// What the routes of a line work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Line(Arc<Parts>);
+
+struct Parts {
+    switchboard: Switchboard,
+    personas: Personas,
+    say: SayConfig,
+    base: Url,
+    start_timeout: Duration,
+}
+
+impl Line {
+    /// A line whose routes Twilio reaches below `base`, an `http` or `https` URL.
+    ///
+    /// `start_timeout` is how long a socket may take to send its start message.
+    #[must_use]
+    pub fn new(
+        switchboard: Switchboard,
+        personas: Personas,
+        say: SayConfig,
+        base: Url,
+        start_timeout: Duration,
+    ) -> Self {
+        Self(Arc::new(Parts { switchboard, personas, say, base, start_timeout }))
+    }
+
+    /// The routes: `/twiml` and `/twiml/after` for webhooks, `/media` for the audio.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/twiml", get(webhook::incoming).post(webhook::incoming))
+            .route("/twiml/after", get(webhook::after).post(webhook::after))
+            .route("/media", get(socket::upgrade))
+            .layer(DefaultBodyLimit::max(BODY_BYTES))
+            .with_state(self.clone())
+    }
+
+    pub(super) fn switchboard(&self) -> &Switchboard {
+        &self.0.switchboard
+    }
+
+    pub(super) fn personas(&self) -> &Personas {
+        &self.0.personas
+    }
+
+    pub(super) fn say(&self) -> &SayConfig {
+        &self.0.say
+    }
+
+    pub(super) fn start_timeout(&self) -> Duration {
+        self.0.start_timeout
+    }
+
+    /// Where Twilio asks what comes after the stream.
+    pub(super) fn after_url(&self) -> String {
+        self.below_base("twiml/after").into()
+    }
+
+    /// Where Twilio opens the stream's socket. It has no query string: Twilio strips it.
+    pub(super) fn media_url(&self) -> String {
+        let mut url = self.below_base("media");
+        let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+        url.set_scheme(scheme).expect("http and ws are both special schemes");
+        url.into()
+    }
+
+    fn below_base(&self, path: &str) -> Url {
+        let mut url = self.0.base.clone();
+        let folder = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{folder}/{path}"));
+        url.set_query(None);
+        url.set_fragment(None);
+        url
+    }
+}

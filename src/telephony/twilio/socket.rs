@@ -1,0 +1,214 @@
+//! The Media Streams socket: one task that moves a call's messages between Twilio and its port.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::Response;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+use voice_bot_core::leg::Audio;
+use voice_bot_core::leg::caller::{Command, Event, Fault, Left};
+use voice_bot_core::wire::twilio::{Decoder, Encoder, Received, Start};
+
+use super::line::Line;
+use super::webhook::call_id;
+use crate::port::{CallerPort, FarEnd};
+
+/// Longest message accepted, in bytes; Twilio's own are below one thousand.
+const MESSAGE_BYTES: usize = 64 * 1024;
+/// Read and write buffers, in bytes: several of Twilio's messages, and little for an idle call.
+const BUFFER_BYTES: usize = 4 * 1024;
+/// What may pile up towards a peer that does not read, in bytes: about ten seconds of audio.
+const UNSENT_BYTES: usize = 256 * 1024;
+/// Events that may wait for the call's driver: five seconds of audio.
+const EVENTS: usize = 256;
+/// Commands that may wait for the socket.
+const COMMANDS: usize = 128;
+/// Messages that a socket may send before its start message.
+const EARLY_MESSAGES: usize = 32;
+/// How long one message may take to be written.
+const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the peer may take to answer the closing of the socket.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// `/media`: Twilio opens the audio of a call.
+pub(super) async fn upgrade(State(line): State<Line>, request: WebSocketUpgrade) -> Response {
+    request
+        .max_message_size(MESSAGE_BYTES)
+        .max_frame_size(MESSAGE_BYTES)
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(UNSENT_BYTES)
+        .on_upgrade(|socket| serve(socket, line))
+}
+
+async fn serve(mut socket: WebSocket, line: Line) {
+    let mut decoder = Decoder::new();
+    let start = match timeout(line.start_timeout(), start(&mut socket, &mut decoder)).await {
+        Ok(Ok(start)) => start,
+        Ok(Err(why)) => {
+            warn!(why, "stream refused");
+            return close(socket, close_code::POLICY).await;
+        }
+        Err(_) => {
+            warn!("a socket sent no start message in time");
+            return close(socket, close_code::POLICY).await;
+        }
+    };
+    let (call, format) = match (call_id(&start.call_sid), start.format) {
+        (Some(call), Ok(format)) => (call, format),
+        (None, _) => {
+            warn!("stream refused: start.callSid is no call name");
+            return close(socket, close_code::POLICY).await;
+        }
+        (Some(call), Err(unsupported)) => {
+            warn!(%call, %unsupported, "stream refused");
+            return close(socket, close_code::UNSUPPORTED).await;
+        }
+    };
+    let (near, far) = CallerPort::pair(EVENTS, COMMANDS);
+    let persona = line.personas().default_persona().clone();
+    if let Err(refusal) = line.switchboard().connect(call.clone(), persona, near).await {
+        warn!(%call, %refusal, "stream refused");
+        return close(socket, close_code::AGAIN).await;
+    }
+    debug!(%call, stream = start.stream_sid, "stream started");
+    let encoder = Encoder::new(&start.stream_sid);
+    let mut stream = Stream {
+        call: call.to_string(),
+        socket,
+        decoder,
+        encoder,
+        far,
+        seen: BTreeSet::new(),
+        lost: 0,
+    };
+    stream.report(Event::Started(format));
+    stream.run().await;
+}
+
+/// Reads up to the start message; what else comes first is skipped.
+async fn start(socket: &mut WebSocket, decoder: &mut Decoder) -> Result<Start, &'static str> {
+    for _ in 0..EARLY_MESSAGES {
+        match socket.recv().await {
+            Some(Ok(Message::Text(text))) => {
+                if let Received::Start(start) = decoder.receive(&text) {
+                    return Ok(start);
+                }
+            }
+            Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err("closed before its start"),
+        }
+    }
+    Err("too many messages before its start")
+}
+
+/// One stream that has started.
+struct Stream {
+    call: String,
+    socket: WebSocket,
+    decoder: Decoder,
+    encoder: Encoder,
+    far: FarEnd<Event, Command>,
+    /// Kinds of faults that were logged, so that each is logged once.
+    seen: BTreeSet<Fault>,
+    /// Events that the driver did not take in time.
+    lost: u64,
+}
+
+impl Stream {
+    async fn run(mut self) {
+        let mut listening = true;
+        loop {
+            tokio::select! {
+                biased;
+                command = self.far.commands.recv() => match command {
+                    Some(command) => {
+                        if !self.tell(command).await {
+                            self.report(Event::Left(Left::Lost));
+                            return;
+                        }
+                    }
+                    None => break,
+                },
+                message = self.socket.recv(), if listening => {
+                    listening = self.hear(message);
+                }
+            }
+        }
+        if self.lost > 0 {
+            warn!(call = self.call, events = self.lost, "events of a stream were dropped");
+        }
+        close(self.socket, close_code::NORMAL).await;
+    }
+
+    /// False when the socket takes no more.
+    async fn tell(&mut self, command: Command) -> bool {
+        let text = match command {
+            Command::Audio(Audio::Mulaw(codes)) => self.encoder.media(&codes),
+            Command::Mark(number) => self.encoder.mark(number),
+            Command::Clear => self.encoder.clear(),
+            // The stream was started as mu-law, and hanging up is closing the port.
+            Command::Audio(Audio::Opus(_) | Audio::Pcm(_)) | Command::HangUp => return true,
+        };
+        let sent = timeout(WRITE_DEADLINE, self.socket.send(Message::Text(text.into()))).await;
+        matches!(sent, Ok(Ok(())))
+    }
+
+    /// False when nothing more will come.
+    fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> bool {
+        match message {
+            Some(Ok(Message::Text(text))) => match self.decoder.receive(&text) {
+                Received::Event(event) => self.report(event),
+                Received::Connected | Received::Start(_) => {
+                    self.report(Event::Fault(Fault::OutOfOrder));
+                }
+                Received::Nothing => {}
+            },
+            Some(Ok(Message::Binary(_))) => self.report(Event::Fault(Fault::Binary)),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(_))) => {
+                self.report(Event::Left(Left::HungUp));
+                return false;
+            }
+            Some(Err(broken)) => {
+                info!(call = self.call, %broken, "stream broke");
+                self.report(Event::Left(Left::Lost));
+                return false;
+            }
+            None => {
+                self.report(Event::Left(Left::Lost));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Hands an event to the driver. One that does not fit is lost and counted; that the stream
+    /// ended cannot be lost, since the port closes with it.
+    fn report(&mut self, event: Event) {
+        if let Event::Fault(fault) = event
+            && self.seen.insert(fault)
+        {
+            warn!(call = self.call, ?fault, "the carrier broke its protocol; skipped");
+        }
+        if self.far.events.try_send(event).is_err() && !self.far.events.is_closed() {
+            self.lost += 1;
+        }
+    }
+}
+
+/// Closes the socket in order, within a deadline.
+async fn close(mut socket: WebSocket, code: u16) {
+    let frame = CloseFrame { code, reason: "".into() };
+    let closing = async {
+        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    if timeout(CLOSE_DEADLINE, closing).await.is_err() {
+        debug!("a peer did not answer the closing of its socket");
+    }
+}

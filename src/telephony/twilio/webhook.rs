@@ -1,0 +1,146 @@
+//! The voice webhook: what Twilio is told to do with a call, as TwiML.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tracing::{debug, info, warn};
+use voice_bot_core::id::CallId;
+use voice_bot_core::record::{EndReason, Fate};
+
+use super::line::Line;
+use super::twiml::{Connect, Say, Stream, Twiml};
+use crate::switchboard::Refusal;
+use crate::telemetry::Pii;
+
+/// Longest call name accepted, in bytes; Twilio's CallSid has 34, a UUID 36.
+const CALL_ID_BYTES: usize = 64;
+
+/// `/twiml`: a call comes in.
+pub(super) async fn incoming(
+    State(line): State<Line>,
+    request: Request,
+) -> Result<Response, BadRequest> {
+    let form = Form::read(request).await?;
+    let call = form.call()?;
+    let (from, to) = (form.field("From"), form.field("To"));
+    let persona = line.personas().for_number(to).clone();
+    info!(%call, from = %Pii(from), to = %Pii(to), persona = persona.name, "call comes in");
+    let name = persona.name.clone();
+    let Err(refusal) = line.switchboard().admit(call.clone(), persona).await else {
+        return Ok(xml(&connect(&line, &name)));
+    };
+    warn!(%call, %refusal, "call not taken");
+    Ok(xml(&match refusal {
+        Refusal::Busy | Refusal::Full | Refusal::Stopping => line.speak(&line.say().busy),
+        Refusal::Duplicate => Twiml::new().hangup(),
+    }))
+}
+
+/// `/twiml/after`: the stream is over; whoever still listens is told why, and hung up.
+pub(super) async fn after(
+    State(line): State<Line>,
+    request: Request,
+) -> Result<Response, BadRequest> {
+    let form = Form::read(request).await?;
+    let call = form.call()?;
+    let record = line.switchboard().record(call.clone()).await;
+    let reason = record.map(|record| record.reason);
+    info!(%call, ?reason, "stream is over");
+    let say = line.say();
+    let sentence = match reason {
+        Some(EndReason::TimeLimit) => &say.goodbye,
+        Some(reason) => match reason.fate() {
+            Fate::Done => return Ok(xml(&Twiml::new().hangup())),
+            Fate::Busy => &say.busy,
+            Fate::Failed => &say.engine_failed,
+        },
+        // The stream never became a call: it could not connect or could not be understood.
+        None => &say.engine_failed,
+    };
+    Ok(xml(&line.speak(sentence)))
+}
+
+/// Connects the call. The verbs after `<Connect>` are for the case that Twilio cannot reach the
+/// action URL: the caller then hears a sentence rather than nothing.
+fn connect(line: &Line, persona: &str) -> Twiml {
+    let stream = Stream::new(&line.media_url()).parameter("persona", persona);
+    let fallback = Say::new(&line.say().engine_failed);
+    Twiml::new()
+        .connect(Connect::new(stream).action(&line.after_url()))
+        .say(line.voiced(fallback))
+        .hangup()
+}
+
+impl Line {
+    /// One sentence, then the end.
+    fn speak(&self, sentence: &str) -> Twiml {
+        let twiml = Twiml::new();
+        let twiml = match sentence.trim() {
+            "" => twiml,
+            sentence => twiml.say(self.voiced(Say::new(sentence))),
+        };
+        twiml.hangup()
+    }
+
+    fn voiced(&self, say: Say) -> Say {
+        let say = say.language(&self.say().language);
+        match &self.say().voice {
+            Some(voice) => say.voice(voice),
+            None => say,
+        }
+    }
+}
+
+fn xml(twiml: &Twiml) -> Response {
+    ([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], twiml.to_xml()).into_response()
+}
+
+/// The fields of a webhook, decoded once. The first of a repeated name counts.
+struct Form(BTreeMap<String, String>);
+
+impl Form {
+    async fn read(request: Request) -> Result<Self, BadRequest> {
+        let bytes = if request.method() == Method::POST {
+            let body = axum::body::to_bytes(request.into_body(), super::line::BODY_BYTES).await;
+            body.map_err(|_| BadRequest(StatusCode::PAYLOAD_TOO_LARGE, "the body is over 64 KiB"))?
+        } else {
+            request.uri().query().unwrap_or_default().to_owned().into()
+        };
+        let mut fields = BTreeMap::new();
+        for (name, value) in url::form_urlencoded::parse(&bytes) {
+            fields.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+        }
+        Ok(Self(fields))
+    }
+
+    fn field(&self, name: &str) -> &str {
+        self.0.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    fn call(&self) -> Result<CallId, BadRequest> {
+        call_id(self.field("CallSid")).ok_or_else(|| {
+            let text = "CallSid is missing or is no call name (1 to 64 letters, digits, - or _); \
+                        this address is for Twilio's voice webhook";
+            BadRequest(StatusCode::BAD_REQUEST, text)
+        })
+    }
+}
+
+/// A call's name as carriers write it: letters, digits, `-` and `_`.
+pub(super) fn call_id(name: &str) -> Option<CallId> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let fits = (1..=CALL_ID_BYTES).contains(&name.len()) && name.bytes().all(plain);
+    fits.then(|| CallId::new(name))
+}
+
+/// A request that is no webhook of Twilio's, and why.
+pub(super) struct BadRequest(StatusCode, &'static str);
+
+impl IntoResponse for BadRequest {
+    fn into_response(self) -> Response {
+        debug!(why = self.1, "webhook refused");
+        (self.0, self.1).into_response()
+    }
+}

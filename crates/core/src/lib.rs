@@ -6,6 +6,7 @@
 pub mod audio;
 pub mod call;
 pub mod carrier;
+pub mod demo;
 pub mod id;
 pub mod leg;
 pub mod persona;

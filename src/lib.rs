@@ -2,6 +2,7 @@
 
 mod bot;
 pub mod config;
+pub mod dial;
 pub mod driver;
 pub mod engine;
 pub mod port;

@@ -35,7 +35,7 @@ pub struct Played {
 }
 
 /// Running figures of a [`PlayBuffer`].
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub struct PlayStats {
     /// Audio taken in, in milliseconds.
     pub queued_ms: u64,

@@ -1,5 +1,6 @@
 //! Engines: what holds a speech model, and how a session with one is opened.
 
+pub mod demo;
 pub mod personaplex;
 pub mod socket;
 pub mod tls;
@@ -42,8 +43,8 @@ pub trait Engine: Send + Sync + 'static {
 /// One session of an engine, from its connection on.
 ///
 /// Events that follow: `Ready`, `Audio`, `Text`, `Fault`; `OpenFailed` in place of `Ready`; at last
-/// `Closed`. Closing or dropping the port ends the session, whatever it is doing; once the port gives
-/// `None` the connection is gone and the engine is free.
+/// `Closed`. Closing or dropping the port ends the session, whatever it is doing; once the port
+/// gives `None` the connection is gone and the engine is free.
 #[derive(Debug)]
 pub struct Session {
     /// What its leg carries and promises; the call is told so in `Event::Connected`.

@@ -1,7 +1,6 @@
-//! Moves one session between its leg and its WebSocket until either side ends it.
-//!
-//! Not a byte is written before the engine is ready, and a session never outlives its port: a
-//! server holds one session and keeps it until the connection is gone.
+//! Moves one session between its leg and its WebSocket until either side ends it. Not a byte is
+//! written before the engine is ready, and a session never outlives its port: a server holds one
+//! session and keeps it until the connection is gone.
 
 use std::future::poll_fn;
 use std::pin::Pin;

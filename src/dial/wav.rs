@@ -7,6 +7,9 @@ use voice_bot_core::audio::resample::Resampler;
 
 use super::tracks::RATE_HZ;
 
+/// A caller's sentence: 8 kHz, mono, 16 bit.
+const BUNDLED_SPEECH: &[u8] = include_bytes!("../../assets/caller.wav");
+
 /// Longest recording that is read, in seconds.
 const MAX_SECONDS: u32 = 3600;
 
@@ -122,6 +125,14 @@ fn mix_down(samples: &[i16], channels: u16) -> Vec<i16> {
         (sum / i32::from(channels)) as i16
     };
     samples.chunks_exact(usize::from(channels)).map(mean).collect()
+}
+
+/// A caller's sentence that comes with the program, as 8 kHz PCM.
+#[must_use]
+pub fn bundled_speech() -> Vec<i16> {
+    WavReader::new(BUNDLED_SPEECH)
+        .and_then(|wav| wav.into_samples().collect::<Result<_, _>>())
+        .expect("the bundled sentence is a WAV file of 16 bit samples, see the tests")
 }
 
 #[cfg(test)]

@@ -1,0 +1,66 @@
+//! The command line: parses arguments, starts logging, runs one command, and says what went wrong
+//! in one line.
+
+#![expect(clippy::print_stdout, reason = "what a command has to say goes to its standard output")]
+
+mod demo;
+mod dial;
+mod engine;
+mod serve;
+mod shutdown;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What is wrong is the user's to mend: arguments, configuration, files, ports.
+const EXIT_USER: u8 = 2;
+
+/// Phone NVIDIA PersonaPlex: Twilio Media Streams on one side, the speech model on the other.
+#[derive(Parser)]
+#[command(name = "voice-bot", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show a whole call on this machine: no phone, no GPU, no account
+    Demo(demo::Args),
+    /// Answer calls: the server that Twilio talks to
+    Serve(serve::Args),
+    /// Run a stand-in for a PersonaPlex server: no model, no GPU, the same wire
+    Engine(engine::Args),
+    /// Place test calls as Twilio would: webhook, TwiML, stream
+    Dial(dial::Args),
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("cannot start threads")),
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Demo(args) => demo::run(args).await,
+            Command::Serve(args) => serve::run(args).await,
+            Command::Engine(args) => engine::run(args).await,
+            Command::Dial(args) => dial::run(args).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Says what went wrong, cause after cause, in one line.
+#[expect(clippy::print_stderr, reason = "this is where errors reach the user")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let line = format!("{error:#}").replace('\n', " ");
+    eprintln!("error: {line}");
+    ExitCode::from(EXIT_USER)
+}

@@ -1,0 +1,116 @@
+//! `voice-bot serve`: answers calls until it is told to stop.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+use voice_bot::Server;
+use voice_bot::config::{Config, Flags, environment};
+use voice_bot::engine::Engine;
+use voice_bot::engine::demo::{DemoOptions, DemoServer};
+use voice_bot::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
+use voice_bot::serve::{base_url, local_url};
+use voice_bot::telemetry;
+
+use super::shutdown;
+
+/// Most demo engines in one process.
+const DEMO_ENGINES: i64 = 1000;
+
+/// Answer calls: the server that Twilio talks to
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: Flags,
+    /// Talk to demo engines in this process instead of PersonaPlex; give a number for several, as
+    /// each holds one call
+    #[arg(
+        long,
+        value_name = "ENGINES",
+        num_args = 0..=1,
+        default_missing_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=DEMO_ENGINES)
+    )]
+    demo: Option<u16>,
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When the configuration is wrong or the address cannot be listened on.
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    let config = Config::load(&args.config, &environment()?)?;
+    telemetry::init(&config.log)?;
+    let address = config.server.listen();
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("server.port: cannot listen on {address}; choose another with --host or --port")
+    })?;
+    let bound = listener.local_addr().context("cannot read the address listened on")?;
+    let base = base_url(&config.server, bound);
+    let (server, demo) = match args.demo {
+        Some(count) => {
+            let demo = DemoEngines::start(count, DemoOptions::default()).await?;
+            let server = Server::with_engines(&config, demo.engines.clone(), base.clone());
+            (server, Some(demo))
+        }
+        None => (Server::new(&config, base.clone()).context("engine")?, None),
+    };
+    warn_about_the_open_door(&config, bound);
+    let webhook = base.join("twiml").unwrap_or(base);
+    info!(address = %local_url(bound), %webhook, demo = demo.is_some(), "listening");
+    server
+        .run(listener, async {
+            if let Err(error) = shutdown::asked().await {
+                error!(%error, "stopping, since signals cannot be watched");
+            }
+        })
+        .await
+        .context("the server broke off")?;
+    info!("stopped");
+    Ok(())
+}
+
+/// What an operator should know before strangers call.
+fn warn_about_the_open_door(config: &Config, bound: SocketAddr) {
+    if config.server.public_url.is_none() {
+        warn!(
+            "server.public_url is not set, so only programs on this machine can call; \
+             set it to the https address at which Twilio reaches this server"
+        );
+    }
+    if !bound.ip().is_loopback() {
+        warn!(
+            "listening beyond this machine, and Twilio's signatures are not checked yet: \
+             let only Twilio reach this port"
+        );
+    }
+}
+
+/// Demo engines in this process, each on a port of its own, and the clients that reach them.
+pub(super) struct DemoEngines {
+    pub(super) engines: Vec<Arc<dyn Engine>>,
+    _servers: Vec<DemoServer>,
+}
+
+impl DemoEngines {
+    /// Starts that many.
+    ///
+    /// # Errors
+    /// When no port is free on the loopback interface.
+    pub(super) async fn start(count: u16, options: DemoOptions) -> anyhow::Result<Self> {
+        let (mut engines, mut servers) = (Vec::<Arc<dyn Engine>>::new(), Vec::new());
+        for _ in 0..count {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                .await
+                .context("no free port for a demo engine")?;
+            let server = DemoServer::start(listener, options.clone())
+                .context("cannot start a demo engine")?;
+            let url = format!("ws://{}", server.address()).parse()?;
+            engines.push(Arc::new(PersonaPlex::new(PersonaPlexConfig::new(url))?));
+            servers.push(server);
+        }
+        Ok(Self { engines, _servers: servers })
+    }
+}

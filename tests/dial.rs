@@ -1,6 +1,6 @@
 //! Places calls to small servers, each of which does one thing that a bot may do.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where its set-up fails")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //!
 //! With `VOICE_BOT_TWIML_OUT` set to a folder they are written there as `NAME.xml`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where its set-up fails")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::path::PathBuf;
 

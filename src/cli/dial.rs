@@ -1,5 +1,7 @@
 //! `voice-bot dial`: plays Twilio for a running server, to try it out or to load it.
 
+#![expect(clippy::print_stdout, reason = "printing the report is this command's purpose")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +15,9 @@ use voice_bot::dial::{self, Plan, Report, Summary};
 
 /// Places calls as Twilio would: webhook, TwiML, stream. No telephone is involved.
 #[derive(Debug, Parser)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// The URL that answers calls with TwiML
-    #[arg(long, default_value = "http://127.0.0.1:8080/twiml")]
+    #[arg(long, default_value = "http://127.0.0.1:8080/twilio/voice")]
     webhook: Url,
     /// What the caller says: a WAV file, mono or stereo, 8 to 48 kHz
     #[arg(long)]
@@ -53,7 +55,7 @@ struct Outcome {
 ///
 /// # Errors
 /// A file that cannot be read or written, or no call at all that was answered.
-pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let samples = dial::wav::read(&args.wav).context("--wav")?;
     let placed = usize::from(args.calls);
     let plan = Plan {

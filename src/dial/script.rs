@@ -271,8 +271,8 @@ mod tests {
 
     #[test]
     fn documents_written_by_hand_are_read() {
-        let xml = "\u{feff}<?xml version='1.0'?>\n<!-- x --><Response>\n <Say>Hi <break/><![CDATA[&]]>\
-                   &#x41;</Say>\n <Gather/></Response>\n";
+        let xml = "\u{feff}<?xml version='1.0'?>\n<!-- x --><Response>\n \
+                   <Say>Hi <break/><![CDATA[&]]>&#x41;</Say>\n <Gather/></Response>\n";
         let said = Verb::Say { text: "Hi &A".into(), repeat: 1 };
         assert_eq!(parse(xml), Ok(vec![said, Verb::Other("Gather".into())]));
         assert_eq!(parse("<Response/>"), Ok(vec![]));

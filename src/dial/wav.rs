@@ -36,7 +36,9 @@ pub enum WavError {
         reason: String,
     },
     /// The recording cannot be written.
-    #[error("{}: cannot be written ({reason}); name a file in a folder that exists", path.display())]
+    #[error(
+        "{}: cannot be written ({reason}); name a file in a folder that exists", path.display()
+    )]
     Write {
         /// The file.
         path: PathBuf,
@@ -47,8 +49,8 @@ pub enum WavError {
 
 /// The recording in `path` as 8 kHz mono PCM.
 ///
-/// Reads PCM of 8, 16, 24 or 32 bits and 32 bit floating point, mono or stereo (mixed down), at 8 to
-/// 48 kHz, up to an hour.
+/// Reads PCM of 8, 16, 24 or 32 bits and 32 bit floating point, mono or stereo (mixed down), at 8
+/// to 48 kHz, up to an hour.
 ///
 /// # Errors
 /// [`WavError`] when there is no such file or it holds anything else.

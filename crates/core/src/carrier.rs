@@ -334,7 +334,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_or_reordered(
-            sends in prop::collection::vec((0u64..90, prop::collection::vec(0u8..0xff, 0..900)), 1..40)
+            sends in
+                prop::collection::vec((0u64..90, prop::collection::vec(0u8..0xff, 0..900)), 1..40)
         ) {
             let (mut buffer, start) = buffer();
             let mut now = start;

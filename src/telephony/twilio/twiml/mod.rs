@@ -4,12 +4,11 @@
 //! pages. Twilio reads at most 64 kB of TwiML (error 11750).
 
 mod attributes;
+mod values;
 mod xml;
 
-pub use attributes::{
-    Connect, Dial, Enqueue, Method, Number, Play, Record, Redirect, RejectReason, Say, Sip, Stream,
-    Task, Track, Trim,
-};
+pub use attributes::{Connect, Dial, Enqueue, Number, Play, Redirect, Say, Sip, Stream, Task};
+pub use values::{Method, Record, RejectReason, Track, Trim};
 use xml::Element;
 
 /// A TwiML document: verbs that Twilio obeys one after the other.

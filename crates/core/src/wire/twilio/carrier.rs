@@ -90,9 +90,8 @@ impl Carrier {
         self.sequence += 1;
         let sequence = self.sequence;
         let sid = json(&self.stream_sid);
-        format!(
-            r#"{{"event":"{event}","sequenceNumber":"{sequence}","{event}":{body},"streamSid":{sid}}}"#
-        )
+        let head = format!(r#""event":"{event}","sequenceNumber":"{sequence}""#);
+        format!(r#"{{{head},"{event}":{body},"streamSid":{sid}}}"#)
     }
 }
 

@@ -17,7 +17,7 @@ use voice_bot::dial::{self, Plan, Report, Summary};
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// The URL that answers calls with TwiML
-    #[arg(long, default_value = "http://127.0.0.1:8080/twilio/voice")]
+    #[arg(long, default_value = "http://127.0.0.1:8080/twiml")]
     webhook: Url,
     /// What the caller says: a WAV file, mono or stereo, 8 to 48 kHz
     #[arg(long)]

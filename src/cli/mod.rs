@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "what a command has to say goes to its standard output")]
 
+mod check;
 mod demo;
 mod dial;
 mod engine;
@@ -30,6 +31,8 @@ enum Command {
     Demo(demo::Args),
     /// Answer calls: the server that Twilio talks to
     Serve(serve::Args),
+    /// Read the configuration and ask each engine whether it can be reached
+    Check(check::Args),
     /// Run a stand-in for a PersonaPlex server: no model, no GPU, the same wire
     Engine(engine::Args),
     /// Place test calls as Twilio would: webhook, TwiML, stream
@@ -47,6 +50,7 @@ pub(crate) fn main() -> ExitCode {
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
+            Command::Check(args) => check::run(args).await,
             Command::Engine(args) => engine::run(args).await,
             Command::Dial(args) => dial::run(args).await,
         }

@@ -67,7 +67,7 @@ impl Live {
     pub(super) fn new(config: &Config, now: Instant) -> Result<Self, OpusError> {
         Ok(Self {
             step: config.step.min(LONGEST),
-            faults: config.faults.clone(),
+            faults: config.faults,
             mind: Mind::new(&config.behaviour),
             demuxer: Demuxer::new(),
             decoder: Decoder::new(Rate::Hz24000)?,

@@ -64,7 +64,7 @@ impl Default for Config {
 }
 
 /// Faults on demand. Frames are output frames of 80 ms and count from 0.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {
     /// From this frame on each step takes this long.
     pub slow_step: Option<(u64, Duration)>,

@@ -49,7 +49,9 @@ impl Session {
         loop {
             match self.engine.poll_output() {
                 Output::Timeout(deadline) => return deadline,
-                output => self.sent.push((self.now - self.start, output)),
+                output @ (Output::Message(_) | Output::Close(_) | Output::Cut) => {
+                    self.sent.push((self.now - self.start, output));
+                }
             }
         }
     }
@@ -377,11 +379,11 @@ fn faults_come_on_demand() {
         (session.frames() - headers, session.end().map(|end| end.1.clone()))
     };
     let none = Faults::default();
-    assert_eq!(run(none.clone()), (20, None));
-    assert_eq!(run(Faults { stall_at_frame: Some(7), ..none.clone() }), (7, None));
-    let cut = Faults { drop_after_frames: Some(5), ..none.clone() };
+    assert_eq!(run(none), (20, None));
+    assert_eq!(run(Faults { stall_at_frame: Some(7), ..none }), (7, None));
+    let cut = Faults { drop_after_frames: Some(5), ..none };
     assert_eq!(run(cut), (5, Some(Output::Cut)));
-    let close = Faults { close_after_frames: Some(9), ..none.clone() };
+    let close = Faults { close_after_frames: Some(9), ..none };
     assert_eq!(run(close), (9, Some(Output::Close(1000))));
     let early = Faults { drop_before_handshake: true, ..none };
     assert_eq!(run(early), (0, Some(Output::Cut)));
@@ -556,7 +558,7 @@ fn the_parrot_greets_and_repeats() {
     let (score, at) = find(&greeting[..24_000], &pcm[..36_000]);
     assert!(score > 0.8 && at < 500, "greets at once: {score} at {at}");
     let original = babble(24_000 * 9, 24_000, speaks);
-    let (score, at) = find(&original[78_000..102_000], &pcm[72_000..]);
+    let (score, at) = find(&original[78_000..90_000], &pcm[72_000..]);
     assert!(score > 0.7, "repeats: {score}");
     let pause = (at + 72_000) as f64 / 24_000.0 - 3.25 - 1.5;
     assert!((0.6..0.95).contains(&pause), "{pause} s after the end");
@@ -573,7 +575,7 @@ fn the_parrot_greets_and_repeats() {
         })
         .map(|piece| String::from_utf8(piece).unwrap())
         .collect();
-    assert_eq!(text, format!(" {GREETING_TEXT} You said, for 1.5 seconds:"));
+    assert_eq!(text, format!(" {GREETING_TEXT} You said, for 1.6 seconds:"));
 }
 
 #[test]
@@ -590,12 +592,12 @@ fn a_text_leaves_together_with_its_audio() {
 #[test]
 fn a_jump_in_time_fills_no_more_than_the_outbox() {
     let mut session = Session::live(instant());
-    session.send_audio(&stream(&silence(2000)).1.concat());
+    session.send_audio(&stream(&silence(600)).1.concat());
     session.engine.handle_input(Input::Timeout, session.now + seconds(60.0));
     assert!(session.engine.outbox.len() <= OUTBOX_LIMIT + 2);
     session.now += seconds(60.0);
     session.pass(seconds(60.0));
-    assert_eq!(session.frames(), 2000, "and goes on from there");
+    assert_eq!(session.frames(), 600, "and goes on from there");
 }
 
 proptest! {

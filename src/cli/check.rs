@@ -1,0 +1,68 @@
+//! `voice-bot check`: reads the configuration and asks each engine whether it can be reached.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::time::timeout;
+use voice_bot::config::{Config, Flags, environment};
+use voice_bot::serve::engines;
+
+/// Read the configuration and ask each engine whether it can be reached
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: Flags,
+    /// How long an engine may take to be reached, in seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: u64,
+}
+
+/// Prints what the configuration says.
+///
+/// # Errors
+/// When the configuration is wrong or an engine cannot be reached.
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    let config = Config::load(&args.config, &environment()?)?;
+    println!("listens on       {}", config.server.listen());
+    match &config.server.public_url {
+        Some(url) => println!("Twilio's webhook {}", url.join("twiml")?),
+        None => println!("Twilio's webhook unknown: set server.public_url (PUBLIC_URL)"),
+    }
+    println!("personas         {}", names(&config));
+    for (number, persona) in config.personas.numbers() {
+        println!("  {number} is answered by {}", persona.name);
+    }
+    let mut unreachable = 0;
+    for engine in engines(&config.engine).context("engine")? {
+        let found = timeout(Duration::from_secs(args.timeout), engine.probe()).await;
+        let state = match found {
+            Ok(Ok(())) => "can be reached".to_owned(),
+            Ok(Err(error)) => {
+                unreachable += 1;
+                format!("FAILED: {error}")
+            }
+            Err(_) => {
+                unreachable += 1;
+                format!("FAILED: no answer within {} s", args.timeout)
+            }
+        };
+        println!("engine           {} {state}", engine.name());
+    }
+    if unreachable > 0 {
+        bail!(
+            "engine.urls: {unreachable} cannot be reached; start PersonaPlex or mend the address"
+        );
+    }
+    Ok(())
+}
+
+fn names(config: &Config) -> String {
+    let default = config.personas.default_persona();
+    let others = config.personas.iter().filter(|persona| persona.name != default.name);
+    let mut text = format!("{} (default)", default.name);
+    for persona in others {
+        text.push_str(", ");
+        text.push_str(&persona.name);
+    }
+    text
+}

@@ -96,6 +96,9 @@ impl World {
     }
 
     fn feed(&mut self, input: Input) {
+        if let Input::Engine(engine::Event::OpenFailed(_) | engine::Event::Closed(_)) = input {
+            self.engine_open = false;
+        }
         self.call.handle_input(input, self.now);
         self.drain();
     }

@@ -28,7 +28,8 @@ fn columns(file: &File<'_>) -> Vec<Finding> {
 }
 
 fn header(file: &File<'_>) -> Option<Finding> {
-    let lines = file.text.lines().take_while(|line| line.starts_with("//!")).count();
+    let header = file.text.lines().take_while(|line| line.starts_with("//!"));
+    let lines = header.filter(|line| line.trim_end() != "//!").count();
     let may_be_long = file.path.ends_with("/lib.rs")
         || file.path == "src/lib.rs"
         || file.path.starts_with("examples/");

@@ -1,8 +1,9 @@
 //! `cargo xtask test`: every check and test, one after the other, stopping at the first failure.
 
+use std::io;
 use std::time::{Duration, Instant};
 
-use crate::shell::{capture, cargo, cargo_command, command, root, run, works};
+use crate::shell::{build_folder, capture, cargo, cargo_command, command, root, run, works};
 use crate::{setup, tidy};
 
 /// A step that failed says why; one that could do only a part of its work says what it left out.
@@ -47,13 +48,13 @@ pub(crate) fn run_steps(arguments: &[&str]) -> Result<(), String> {
         match outcome {
             Ok(left_out) => done.push(Done { name, took, left_out }),
             Err(reason) => {
-                report(&done, started.elapsed());
+                report(&done, 1, started.elapsed());
                 let again = format!("cargo xtask test --only {name}");
                 return Err(format!("{reason}\nFAILED: {name} ({took:.1?}). Again: {again}"));
             }
         }
     }
-    report(&done, started.elapsed());
+    report(&done, 0, started.elapsed());
     Ok(())
 }
 
@@ -74,13 +75,15 @@ fn choose(arguments: &[&str]) -> Result<Vec<&'static str>, String> {
     Ok(if chosen.is_empty() { names.to_vec() } else { chosen })
 }
 
-fn report(done: &[Done], took: Duration) {
+fn report(done: &[Done], failed: usize, took: Duration) {
     println!();
     for Done { name, took, left_out } in done {
         let note = left_out.as_ref().map(|what| format!("   LEFT OUT: {what}")).unwrap_or_default();
         println!("{name:<12}{:>7.1} s{note}", took.as_secs_f64());
     }
     println!("{:<12}{:>7.1} s", "altogether", took.as_secs_f64());
+    let skipped = done.iter().filter(|step| step.left_out.is_some()).count();
+    println!("steps: {} passed, {failed} failed, {skipped} skipped", done.len() - skipped);
 }
 
 fn fmt() -> Outcome {
@@ -121,8 +124,7 @@ fn doctest() -> Outcome {
 fn python() -> Outcome {
     let python = setup::python_tests()?;
     cargo(&["build", "--quiet", "--package", "voice-bot"])?;
-    let here = std::env::current_exe().map_err(|e| format!("cannot find the build folder: {e}"))?;
-    let binary = here.with_file_name(format!("voice-bot{}", std::env::consts::EXE_SUFFIX));
+    let binary = build_folder()?.join(format!("voice-bot{}", std::env::consts::EXE_SUFFIX));
     let mut pytest = command(python);
     pytest.args(["-m", "pytest", "-q", "tests/python"]).env("VOICE_BOT", binary);
     run(&mut pytest)?;
@@ -131,30 +133,35 @@ fn python() -> Outcome {
 
 /// Builds the fuzz targets without instrumentation and runs each over its corpus once.
 fn fuzz() -> Outcome {
-    cargo(&["build", "--quiet", "--manifest-path", "fuzz/Cargo.toml"])?;
-    let corpora = root().join("fuzz/corpus");
-    let entries = corpora.read_dir().map_err(|e| format!("cannot read fuzz/corpus: {e}"))?;
-    let mut targets = entries
-        .map(|entry| entry.map(|entry| entry.file_name()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| format!("cannot read fuzz/corpus: {e}"))?;
-    targets.sort();
-    for target in targets {
-        let program = root().join("fuzz/target/debug").join(&target);
-        let output = capture(command(program).arg("-runs=0").arg(corpora.join(&target)))?;
-        let name = target.to_string_lossy();
+    setup::cpp_compiler()?;
+    let folder = build_folder()?;
+    let shared = folder.parent().unwrap_or(&folder);
+    let build = ["build", "--quiet", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"];
+    run(cargo_command().args(build).arg(shared))?;
+    for target in fuzz_targets().map_err(|e| format!("cannot list fuzz/fuzz_targets: {e}"))? {
+        let corpus = root().join("fuzz/corpus").join(&target);
+        let output = capture(command(folder.join(&target)).arg("-runs=0").arg(corpus))?;
         if !output.status.success() {
             let log = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{log}\nfuzz target {name} fails on its corpus"));
+            return Err(format!("{log}\nfuzz target {target} fails on its corpus"));
         }
-        println!("{name}: every file of its corpus passes");
+        println!("{target}: every file of its corpus passes");
     }
     Ok(None)
 }
 
+fn fuzz_targets() -> io::Result<Vec<String>> {
+    let files = root().join("fuzz/fuzz_targets").read_dir()?;
+    let names = files.map(|file| Ok(file?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names.iter().filter_map(|name| name.strip_suffix(".rs")).map(str::to_owned).collect())
+}
+
 fn deny() -> Outcome {
     setup::cargo_deny()?;
-    run(command("cargo-deny").args(["check", "bans", "licenses", "sources"]))?;
+    let check = ["check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
+    run(command("cargo-deny").args(check))?;
     Ok(None)
 }
 

@@ -60,6 +60,15 @@ pub(crate) fn python_tests() -> Result<PathBuf, String> {
     Ok(venv_programs().join("python"))
 }
 
+/// Makes sure that there is a C++ compiler, with which the fuzzing library is built.
+pub(crate) fn cpp_compiler() -> Result<(), String> {
+    if works("c++", "--version") {
+        return Ok(());
+    }
+    println!("Set-up: the fuzz targets need a C++ compiler, not found here; installing g++.");
+    apt_install(&["g++"]).map_err(|e| format!("Set-up could not install a C++ compiler: {e}"))
+}
+
 /// Makes sure that there is a cargo-deny that can read our lock file.
 pub(crate) fn cargo_deny() -> Result<(), String> {
     if cargo_deny_version().is_some_and(|version| version >= parse_version(CARGO_DENY)) {

@@ -44,6 +44,13 @@ pub(crate) fn works(program: &str, argument: &str) -> bool {
     capture(command(program).arg(argument)).is_ok_and(|output| output.status.success())
 }
 
+/// The folder in which cargo has put this program, and puts the project's others beside it.
+pub(crate) fn build_folder() -> Result<PathBuf, String> {
+    let here = env::current_exe().map_err(|e| format!("cannot find the build folder: {e}"))?;
+    let folder = here.parent().ok_or("this program lies in no folder")?;
+    Ok(folder.to_owned())
+}
+
 /// The folder for tools that are installed for this project alone.
 pub(crate) fn tools() -> PathBuf {
     root().join("target").join("tools")

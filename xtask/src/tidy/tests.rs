@@ -52,6 +52,17 @@ fn the_crates_face_does_not_hide_an_import() {
 }
 
 #[test]
+fn what_the_shells_face_gives_out_counts_as_its_module() {
+    let code = "use voice_bot::Server;\nuse voice_bot::core::call::Call;\n";
+    assert_eq!(findings_in("src/cli/serve.rs", code), [""; 0]);
+    let found = findings(&[
+        ("src/engine/x.rs", "//! A.\nuse crate::Server;\n"),
+        ("src/serve.rs", "//! B.\n"),
+    ]);
+    assert_found(&found, "src/engine/x.rs:2:", "`engine` must not import `serve`");
+}
+
+#[test]
 fn the_shells_engine_must_not_import_telephony() {
     let found = findings(&[
         ("src/engine/demo.rs", "//! A.\nuse crate::{\n    port::Port,\n    telephony::X,\n};\n"),

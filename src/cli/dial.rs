@@ -13,7 +13,7 @@ use voice_bot::dial::{self, Plan, Report, Summary};
 
 /// Places calls as Twilio would: webhook, TwiML, stream. No telephone is involved.
 #[derive(Debug, Parser)]
-pub struct Args {
+pub(super) struct Args {
     /// The URL that answers calls with TwiML
     #[arg(long, default_value = "http://127.0.0.1:8080/twiml")]
     webhook: Url,
@@ -53,7 +53,7 @@ struct Outcome {
 ///
 /// # Errors
 /// A file that cannot be read or written, or no call at all that was answered.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let samples = dial::wav::read(&args.wav).context("--wav")?;
     let placed = usize::from(args.calls);
     let plan = Plan {

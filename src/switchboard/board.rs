@@ -81,7 +81,7 @@ impl Board {
         loop {
             tokio::select! {
                 biased;
-                Some((slot, call, failed)) = returned.recv() => board.give_back(slot, &call, failed),
+                Some(back) = returned.recv() => board.give_back(&back),
                 request = inbox.recv() => match request {
                     Some(request) => board.handle(request, now()),
                     None => return,
@@ -114,11 +114,11 @@ impl Board {
         }
     }
 
-    fn give_back(&mut self, slot: SlotId, call: &CallId, failed: bool) {
-        if failed {
-            self.pool.fail(slot, call, now());
+    fn give_back(&mut self, (slot, call, failed): &Return) {
+        if *failed {
+            self.pool.fail(*slot, call, now());
         } else {
-            self.pool.release(slot, call);
+            self.pool.release(*slot, call);
         }
     }
 

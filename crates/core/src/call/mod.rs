@@ -2,6 +2,7 @@
 //!
 //! Feed it with [`Call::handle_input`], then drain [`Call::poll_output`] until it names a deadline.
 
+mod io;
 mod phase;
 mod timers;
 mod tracks;
@@ -16,115 +17,13 @@ use crate::leg::{Format, caller, engine};
 use crate::persona::Persona;
 use crate::record::{CallRecord, EndReason, TrackStats};
 
+pub use io::{Config, Control, Event, Input, Output, Snapshot};
 pub use phase::Phase;
 use phase::{Signal, Step};
 pub use timers::Timer;
 use timers::Timers;
 use tracks::{CodecError, Inbound, Outbound};
 use words::Words;
-
-/// The deadlines and bounds of a call.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// How long the caller's leg may take to start.
-    pub start: Duration,
-    /// How long to look for an engine.
-    pub wait: Duration,
-    /// How long the engine may read its prompts.
-    pub prime: Duration,
-    /// How long the caller's side may send nothing at all before it is taken for dead.
-    pub caller_silence: Duration,
-    /// How long a lockstep engine may leave audio unanswered before it is taken for dead.
-    pub engine_silence: Duration,
-    /// Greatest length of the call.
-    pub max_duration: Duration,
-    /// How long the last audio may take to be reported as played.
-    pub drain: Duration,
-    /// The playout buffer's bounds.
-    pub playout: playout::Config,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            start: Duration::from_secs(10),
-            wait: Duration::from_secs(10),
-            prime: Duration::from_secs(60),
-            caller_silence: Duration::from_secs(10),
-            engine_silence: Duration::from_secs(5),
-            max_duration: Duration::from_secs(600),
-            drain: Duration::from_millis(1500),
-            playout: playout::Config::default(),
-        }
-    }
-}
-
-/// What a call is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// Something from the caller's leg.
-    Caller(caller::Event),
-    /// Something from the engine's leg.
-    Engine(engine::Event),
-    /// An order from outside the two legs.
-    Control(Control),
-    /// Time has passed; the moment is the one given to [`Call::handle_input`].
-    Timeout,
-}
-
-/// An order from outside the two legs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
-    /// End the call politely.
-    HangUp,
-    /// End the call politely because the server stops.
-    ShutDown,
-}
-
-/// What a call wants.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Tell the caller's leg.
-    Caller(caller::Command),
-    /// Tell the engine's leg.
-    Engine(engine::Command),
-    /// Something worth telling whoever watches.
-    Event(Event),
-    /// Nothing more for now; call back with [`Input::Timeout`] at that moment, or never.
-    Timeout(Option<Instant>),
-}
-
-/// Something worth telling whoever watches a call.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The call moved to another phase.
-    Phase(Phase),
-    /// The engine said this word.
-    Word(String),
-    /// The caller pressed this key.
-    Digit(char),
-    /// The call is over; comes once, and last.
-    Ended(Box<CallRecord>),
-}
-
-/// How a call stands at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
-pub struct Snapshot {
-    /// Where it stands.
-    pub phase: Phase,
-    /// Its age.
-    pub elapsed: Duration,
-    /// Level of the caller's speech, in dB relative to full scale.
-    pub caller_dbfs: f32,
-    /// Level of the engine's speech, in dB relative to full scale.
-    pub engine_dbfs: f32,
-    /// Engine audio that waits here to be sent.
-    pub queued: Duration,
-    /// Caller to engine, so far.
-    pub inbound: TrackStats,
-    /// Engine to caller, so far.
-    pub outbound: TrackStats,
-}
 
 /// One call.
 pub struct Call {

@@ -1,3 +1,5 @@
+//! What the writer writes, to the letter.
+
 use super::*;
 
 fn body(twiml: &Twiml) -> String {

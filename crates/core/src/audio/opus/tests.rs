@@ -1,3 +1,5 @@
+//! Packets, delays and quality of the codec, and what it refuses.
+
 use std::f64::consts::TAU;
 
 use proptest::prelude::*;

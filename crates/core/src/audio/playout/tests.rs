@@ -1,3 +1,5 @@
+//! Pace, bounds and counters of the playout buffer.
+
 use proptest::prelude::*;
 
 use super::*;

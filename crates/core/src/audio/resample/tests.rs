@@ -1,3 +1,5 @@
+//! Length, ripple and aliases of the resampler, whole and in pieces.
+
 use proptest::prelude::*;
 
 use super::*;

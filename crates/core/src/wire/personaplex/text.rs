@@ -101,12 +101,13 @@ mod tests {
         fn any_text_survives_spelling(text in any::<String>(), broken in any::<Vec<u8>>()) {
             let spell = |byte: &u8| format!("<0x{byte:02X}>");
             let mut reader = Pieces::default();
-            let read: String = text.as_bytes().iter().map(|byte| reader.push(&spell(byte))).collect();
-            prop_assert_eq!(read, text);
-            let read: String = broken.iter().map(|byte| reader.push(&spell(byte))).collect();
+            let mut read = |bytes: &[u8]| -> String {
+                bytes.iter().map(|byte| reader.push(&spell(byte))).collect()
+            };
+            prop_assert_eq!(read(text.as_bytes()), text);
+            let read = read(&broken);
             prop_assert!(reader.bytes.len() < 4);
-            let read = read + &reader.push("");
-            prop_assert_eq!(read, String::from_utf8_lossy(&broken).into_owned());
+            prop_assert_eq!(read + &reader.push(""), String::from_utf8_lossy(&broken).into_owned());
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Both ends of the wire against the fixtures, against each other and against bad input.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

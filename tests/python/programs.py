@@ -1,0 +1,103 @@
+"""Starts and stops the programs under test: on free ports, by process id, with deadlines."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+START_S = 20
+STOP_S = 5
+
+# The logs that conftest shows when a test fails: all programs that ran during it.
+running = []
+
+
+def binary():
+    """The `voice-bot` under test: $VOICE_BOT, or the debug build."""
+    path = Path(os.environ.get("VOICE_BOT") or ROOT / "target/debug/voice-bot").resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: build it with `cargo build`, or set VOICE_BOT")
+    return str(path)
+
+
+def free_port():
+    """A loopback TCP port that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Program:
+    """A program that listens on a port. Use it in `with`."""
+
+    def __init__(self, argv, port, env=None, cwd=None):
+        self.argv, self.port = [str(arg) for arg in argv], port
+        self.env, self.cwd = {**os.environ, **(env or {})}, cwd
+        self.process, self.log_file = None, None
+
+    @property
+    def name(self):
+        return " ".join(Path(arg).name if "/" in arg else arg for arg in self.argv[:4])
+
+    def __enter__(self):
+        self.log_file = tempfile.NamedTemporaryFile(prefix="program-", suffix=".log")
+        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=self.log_file,
+                                        stderr=subprocess.STDOUT, env=self.env, cwd=self.cwd)
+        running.append(self)
+        try:
+            self._wait_for_port()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        running.remove(self)
+        self.log_file.close()
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def stop(self):
+        """Asks it to end, then makes it. Returns the exit status."""
+        if self.alive():
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait(STOP_S)
+
+    def log(self):
+        return Path(self.log_file.name).read_text(errors="replace")
+
+    def _wait_for_port(self):
+        deadline = time.monotonic() + START_S
+        while True:
+            if not self.alive():
+                raise RuntimeError(f"{self.name} ended with {self.process.returncode} before it "
+                                   f"listened:\n{self.log()}")
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), 0.5).close()
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name}: nothing on port {self.port}:\n{self.log()}")
+            time.sleep(0.02)
+
+
+def personaplex(*flags):
+    """The stand-in server on the real sphn."""
+    port = free_port()
+    return Program([sys.executable, HERE / "personaplex_server.py", "--port", port, *flags], port)
+
+
+def voice_bot(command, *flags, port, **options):
+    """A subcommand of the binary that listens on `port`."""
+    return Program([binary(), command, *flags], port, **options)

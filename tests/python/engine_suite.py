@@ -12,7 +12,6 @@ import random
 from dataclasses import dataclass
 
 import aiohttp
-import numpy as np
 import oggopus
 import pytest
 from engine_client import PROMPT, VOICE, Client
@@ -20,6 +19,10 @@ from engine_client import PROMPT, VOICE, Client
 POLL_S = 0.010  # the least that a step of the prompt phase takes while the client keeps still
 SLACK_S = 1.0  # what a busy test machine may add to any wait
 SILENCE_STEPS = 12
+
+# Two loops of the server notice a dead stream. If more audio follows the fatal message both may
+# fail at once, and then the connection is cut without a CLOSE: which of the two is chance.
+DEAD = {1000, 1006}
 
 
 @dataclass
@@ -68,18 +71,6 @@ async def talking(engine, **connect):
     async with engine.client(**connect) as client:
         await client.ready()
         yield client, await Talker(client).headers()
-
-
-def likeness(one, other, most_delay):
-    """The best normalised correlation of `other` with `one` delayed by at most that many samples."""
-    best, best_delay = 0.0, 0
-    for delay in range(0, most_delay, 6):
-        size = min(len(one), len(other) - delay)
-        a, b = one[:size], other[delay:delay + size]
-        value = float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-9))
-        if value > best:
-            best, best_delay = value, delay
-    return best, best_delay
 
 
 # Ways to cut a stream that all give floor(samples / 1920) frames: name -> messages.
@@ -249,13 +240,12 @@ FATAL = {
     "continued without an open packet": (_broken(flags=oggopus.CONTINUED), {1000}),
     "another serial without a beginning": (_broken(serial=0xBEEF), {1000}),
     "the same serial begins again": (lambda writer: [writer.head()], {1000}),
-    "truncated page": (_truncated, {1000}),
-    "garbage inside a page": (_garbage_inside, {1000}),
+    "truncated page": (_truncated, DEAD),
+    "garbage inside a page": (_garbage_inside, DEAD),
     "Opus of ff ff ff ff": (_opus(b"\xff" * 4), {1000}),
     "Opus of code 3 with no frames": (_opus(bytes([ONE[0] | 3, 0])), {1000}),
-    # Two loops of the server fail here, and which comes first is chance.
     "mu-law silence as Opus": (lambda writer: [writer.page([b"\xff" * 160]) for _ in range(10)],
-                               {1000, 1006}),
+                               DEAD),
 }
 
 
@@ -328,20 +318,20 @@ class EngineSuite:
                 await talker.packets(PACKETS[:1])
                 await asyncio.sleep(0.02)
             await talker.packets(PACKETS[:5])
-            assert await client.end() == 1000
+            assert await client.end() in DEAD
             assert not client.audio
 
     async def test_headers_before_the_handshake_are_lost(self, engine):
         async with engine.client() as client:
             talker = await Talker(client).headers()
             await client.ready()
-            await talker.packets(PACKETS[:5])
+            await talker.packets(PACKETS[:1])
             assert await client.end() == 1000
 
     async def test_a_burst_before_the_handshake_is_dead(self, engine):
         async with engine.client() as client:
             await (await Talker(client).headers()).packets(PACKETS[:150] * 2)
-            assert await client.end() == 1000
+            assert await client.end() in DEAD
 
     async def test_a_stream_begun_again_after_the_handshake_works(self, engine):
         async with engine.client() as client:
@@ -415,14 +405,14 @@ class EngineSuite:
             await client.ready()
             for _ in range(1000):
                 await client.send(b"\x78" + bytes(159))
-            assert await client.end() == 1000
+            assert await client.end() in DEAD
             assert not client.audio
 
     async def test_a_serial_needs_its_beginning(self, engine):
         async with engine.client() as client:
             await client.ready()
             talker = Talker(client)
-            await talker.packets(PACKETS[:5])
+            await talker.packets(PACKETS[:1])
             assert await client.end() == 1000
 
     # Corruption and odd messages
@@ -483,9 +473,9 @@ class EngineSuite:
             heads = [data[1:] for _, data in client.messages if data[:1] == b"\x01"][:2]
         heard = oggopus.decode(heads + client.audio)
         assert len(heard) == 50 * oggopus.FRAME
-        value, delay = likeness(SPEECH[:len(heard)], heard, 4000)
-        assert value > 0.8
-        assert 1920 <= delay <= 1920 + 600, "one frame and two codec delays"
+        value, delay = oggopus.likeness(SPEECH[:len(heard)], heard)
+        assert value > 0.9
+        assert 85 <= delay <= 105, "one frame and two codec delays"
 
     # Lockstep
 
@@ -539,7 +529,7 @@ class EngineSuite:
             await (await Talker(second).headers()).packets(PACKETS[:150])
             await asyncio.sleep(0.2)
             await first.ws.close()
-            assert await second.end() == 1000
+            assert await second.end() in DEAD
             assert second.messages[0][1] == b"\x00"
 
     @pytest.mark.parametrize("how", ["close", "abort", "fin", "abort in the prompt phase",

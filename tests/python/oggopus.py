@@ -197,13 +197,43 @@ def decode(pages):
 
 
 def voice(seconds, rate=RATE, seed=1):
-    """A speech-like signal: voiced syllables of moving pitch, hiss and pauses; peak below 0.6."""
-    count = int(seconds * rate)
-    clock = np.arange(count) / rate
-    pitch = 120 + 40 * np.sin(2 * np.pi * 0.7 * clock) + 15 * np.sin(2 * np.pi * 2.3 * clock)
-    phase = 2 * np.pi * np.cumsum(pitch) / rate
-    tone = sum(np.sin(k * phase + k) / k for k in range(1, 24))
-    noise = np.random.default_rng(seed).normal(0, 0.2, count)
-    syllables = np.clip(np.sin(2 * np.pi * 3.1 * clock + 0.3 * np.sin(7 * clock)), 0, 1) ** 0.5
-    signal = (tone + noise) * syllables
+    """A speech-like signal: syllables of chance length, loudness and pitch. Peak 0.5."""
+    chance, count = np.random.default_rng(seed), int(seconds * rate)
+    parts, total = [], 0
+    while total < count:
+        length = int(chance.uniform(0.08, 0.3) * rate)
+        pitch = chance.uniform(100, 220) * np.linspace(1, chance.uniform(0.8, 1.2), length)
+        phase = 2 * np.pi * np.cumsum(pitch) / rate
+        peak = chance.uniform(2, 9)  # the harmonic that this vowel brings out
+        tone = sum(np.sin(k * phase + k) / (1 + abs(k - peak)) / k**0.5 for k in range(1, 16))
+        parts.append(tone * np.hanning(length) * chance.uniform(0.1, 1))
+        total += length
+    signal = np.concatenate(parts)[:count]
     return (0.5 * signal / np.max(np.abs(signal))).astype(np.float32)
+
+
+STEP_MS = 5
+
+
+def _loudness(signal, rate):
+    """Loudness of four bands of the telephone's range, every STEP_MS; each of mean 0."""
+    window, hop = rate // 50, rate * STEP_MS // 1000
+    cut = np.lib.stride_tricks.sliding_window_view(signal, window)[::hop] * np.hanning(window)
+    spectrum = np.abs(np.fft.rfft(cut, axis=1))
+    edges = [hz * window // rate for hz in (100, 500, 1000, 2000, 3400)]
+    bands = [np.sqrt(spectrum[:, low:high].sum(axis=1)) for low, high in zip(edges, edges[1:])]
+    return np.array([band - band.mean() for band in bands])
+
+
+def likeness(said, heard, rate=RATE):
+    """How alike two signals are at best, 0..1, and how many ms `heard` is later then.
+
+    Compares how loudness moves in four bands, which codecs keep and filters do not shift much.
+    """
+    said, heard = _loudness(said, rate), _loudness(heard, rate)
+    size = 1 << (said.shape[1] + heard.shape[1]).bit_length()
+    both = np.conj(np.fft.rfft(said, size)) * np.fft.rfft(heard, size)
+    products = np.fft.irfft(both, size).sum(axis=0)[:heard.shape[1]]
+    delay = int(np.argmax(products))
+    level = np.linalg.norm(said[:, :heard.shape[1] - delay]) * np.linalg.norm(heard[:, delay:])
+    return float(products[delay] / (level + 1e-9)), delay * STEP_MS

@@ -11,6 +11,7 @@ PROMPT = "Be kind."
 VOICE = "NATF2.pt"
 READY_S = 15
 FRAME_S = 8  # deadline for an expected message
+HURRY_MESSAGES = 60  # fewer than any prompt phase has steps
 QUIET_S = 0.15  # after which nothing more is thought to come
 
 
@@ -93,8 +94,13 @@ class Client:
     def text(self):
         return [data[1:].decode() for _, data in self.messages if data[:1] == b"\x02"]
 
-    async def ready(self):
-        """Waits for the handshake and both header pages. Returns the handshake's time."""
+    async def ready(self, hurry=False):
+        """Waits for the handshake and both header pages. Returns the handshake's time.
+
+        `hurry` sends messages that the prompt phase swallows, each of which saves a wait of 10 ms.
+        """
+        for _ in range(HURRY_MESSAGES if hurry else 0):
+            await self.send(b"", kind=7)
         await self.until(lambda: len(self.messages) >= 3 or self.closed is not None, READY_S,
                          "handshake")
         assert len(self.messages) >= 3, f"ended before the handshake; {self}"

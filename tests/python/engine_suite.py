@@ -69,7 +69,7 @@ class Talker:
 async def talking(engine, **connect):
     """A client after its handshake and its headers, and its Talker."""
     async with engine.client(**connect) as client:
-        await client.ready()
+        await client.ready(hurry=True)
         yield client, await Talker(client).headers()
 
 
@@ -348,7 +348,7 @@ class EngineSuite:
     async def test_accepted(self, engine, name):
         messages = ACCEPTED[name]()
         async with engine.client() as client:
-            await client.ready()
+            await client.ready(hurry=True)
             for message in messages:
                 await client.send(message)
             await client.frames(samples_in(messages) // oggopus.FRAME)
@@ -357,7 +357,7 @@ class EngineSuite:
     async def test_packets_per_page(self, engine, count):
         messages, packets = _pages_with(count)
         async with engine.client() as client:
-            await client.ready()
+            await client.ready(hurry=True)
             for message in messages:
                 await client.send(message)
             await client.frames(len(packets) // 4)
@@ -365,7 +365,7 @@ class EngineSuite:
     async def test_a_stream_may_begin_with_audio(self, engine):
         """Whether the first packet is taken for the head, and lost, is the codec's choice."""
         async with engine.client() as client:
-            await client.ready()
+            await client.ready(hurry=True)
             for message in _without_head():
                 await client.send(message)
             await client.frames(15)
@@ -392,7 +392,7 @@ class EngineSuite:
 
     async def test_opus_without_ogg_is_ignored(self, engine):
         async with engine.client() as client:
-            await client.ready()
+            await client.ready(hurry=True)
             for packet in PACKETS[:50]:
                 await client.send(packet)
             await asyncio.sleep(0.2)
@@ -402,7 +402,7 @@ class EngineSuite:
 
     async def test_150_kib_without_a_page_end_the_session(self, engine):
         async with engine.client() as client:
-            await client.ready()
+            await client.ready(hurry=True)
             for _ in range(1000):
                 await client.send(b"\x78" + bytes(159))
             assert await client.end() in DEAD
@@ -410,7 +410,7 @@ class EngineSuite:
 
     async def test_a_serial_needs_its_beginning(self, engine):
         async with engine.client() as client:
-            await client.ready()
+            await client.ready(hurry=True)
             talker = Talker(client)
             await talker.packets(PACKETS[:1])
             assert await client.end() == 1000
@@ -570,7 +570,7 @@ class EngineSuite:
             assert not client.messages
             assert client.now() < SLACK_S
         async with engine.client() as client:
-            await client.ready()
+            await client.ready(hurry=True)
 
     async def test_an_empty_prompt_is_cut_after_the_voice(self, engine):
         async with engine.client(query("")) as client:
@@ -578,12 +578,12 @@ class EngineSuite:
             assert not client.messages
             assert client.now() >= engine.voice_frames * POLL_S
         async with engine.client() as client:
-            await client.ready()
+            await client.ready(hurry=True)
 
     async def test_unknown_parameters_and_other_alphabets_work(self, engine):
         prompt = "Sei freundlich, 请友好, будь добр & <system> 100 % \N{SLIGHTLY SMILING FACE}"
         async with engine.client(query(prompt, text_temperature="0.7", audio_topk="250")) as client:
-            await client.ready()
+            await client.ready(hurry=True)
 
     async def test_a_request_without_upgrade_is_refused(self, engine):
         async with aiohttp.ClientSession() as http:

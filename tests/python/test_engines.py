@@ -5,10 +5,10 @@ import asyncio
 import aiohttp
 import programs
 import pytest
-from engine_client import Client
+from engine_client import PROMPT, Client
 from engine_suite import PACKETS, Engine, EngineSuite, Talker, query, talking
 
-VOICE_FRAMES = 10
+VOICE_FRAMES = 50  # of both engines unless told otherwise
 
 
 class Restarted:
@@ -46,7 +46,7 @@ class TestSphn(EngineSuite):
 
     @staticmethod
     def start():
-        return programs.personaplex("--voice-frames", VOICE_FRAMES)
+        return programs.personaplex()
 
     async def test_who_connects_last_sets_the_prompt_of_all_who_wait(self, engine):
         async with talking(engine) as (first, _), engine.client(query("long " * 200)) as second:
@@ -71,8 +71,8 @@ class TestDemo(EngineSuite):
     @staticmethod
     def start():
         port = programs.free_port()
-        return programs.voice_bot("engine", "--behaviour", "echo", "--port", port, "--step-ms", 0,
-                                  "--voice-frames", VOICE_FRAMES, port=port)
+        return programs.voice_bot("engine", "--behaviour", "echo", "--step-ms", 0, "--port", port,
+                                  port=port)
 
 
 async def stats(program):
@@ -104,7 +104,7 @@ class TestStandIn:
                 await talker.packets(PACKETS[:40])
                 await client.frames(3)
                 session = (await stats(program))["sessions"][0]
-            assert session["messages_before_handshake"] == 0
+            assert session["messages_before_handshake"] == 1 + 6 + len(PROMPT) // 4 + 6 + 1
             assert session["frames_out"] == 3
 
     async def test_refusal_and_silence(self):

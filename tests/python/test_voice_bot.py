@@ -1,0 +1,244 @@
+"""`voice-bot serve` between a strict Twilio and the stand-in on the real sphn."""
+
+import contextlib
+import json
+import os
+import wave
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import oggopus
+import programs
+import pytest
+import sphn
+from twilio_caller import FRAME, RATE, Call, from_mulaw, to_mulaw
+
+FRAME_SAMPLES = 1920  # of one 80 ms model frame at 24 kHz
+VOICE_FRAMES = 5
+SENTENCES = {"busy": "All lines are busy.", "engine_failed": "Something went wrong.",
+             "goodbye": "Time is up."}
+PRIVATE = ("TWILIO_", "PERSONAPLEX_", "SERVER_", "PUBLIC_URL", "LOG_LEVEL")
+
+CONFIG = """
+[server]
+host = "127.0.0.1"
+port = {port}
+[engine]
+urls = [{urls}]
+handshake_timeout_s = 2
+[call]
+engine_silence_s = 1
+{call}
+[say]
+{say}
+[personas]
+dir = "personas"
+default = "tester"
+"""
+PERSONA = 'name = "tester"\nvoice = "NATM1.pt"\nprompt = "Be kind."\n'
+
+
+def serve(folder, *engine_ports, call=""):
+    """voice-bot with a configuration of its own, on engines at these ports."""
+    port = programs.free_port()
+    urls = ", ".join(f'"ws://127.0.0.1:{engine}"' for engine in engine_ports)
+    say = "\n".join(f'{key} = "{text}"' for key, text in SENTENCES.items())
+    (folder / "personas").mkdir()
+    (folder / "personas/tester.toml").write_text(PERSONA)
+    config = folder / "voice-bot.toml"
+    config.write_text(CONFIG.format(port=port, urls=urls, say=say, call=call))
+    environment = {name: "" for name in os.environ if name.startswith(PRIVATE)}
+    return programs.voice_bot("serve", "--config", config, port=port, cwd=folder, env=environment)
+
+
+def base(program):
+    return f"http://127.0.0.1:{program.port}"
+
+
+@contextlib.asynccontextmanager
+async def bridge(folder, *flags, call=""):
+    """The stand-in with these flags, voice-bot, and a Call that has not dialled."""
+    with programs.personaplex("--voice-frames", VOICE_FRAMES, *flags) as engine:
+        with serve(folder, engine.port, call=call) as bot:
+            async with Call(base(bot)) as caller:
+                yield caller, engine
+
+
+async def get(program, path):
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"http://127.0.0.1:{program.port}{path}") as response:
+            return response.status, await response.read()
+
+
+async def sessions(engine):
+    return json.loads((await get(engine, "/stats"))[1])["sessions"]
+
+
+def says(verbs):
+    """The sentences of some TwiML that must end in a hang-up."""
+    assert verbs[-1].tag == "Hangup"
+    return [verb.text for verb in verbs if verb.tag == "Say"]
+
+
+def synthetic():
+    return oggopus.voice(6, RATE)
+
+
+def recorded():
+    """The first seconds of a recorded person at 8 kHz, if the recording is there."""
+    for parent in (programs.ROOT.parent, programs.ROOT):
+        path = parent / "shared/audio/input_assistant.wav"
+        if path.is_file():
+            with wave.open(str(path)) as file:
+                pcm = np.frombuffer(file.readframes(8 * file.getframerate()), "<i2")
+                return sphn.resample(pcm.astype(np.float32) / 32768, file.getframerate(), RATE)
+    pytest.skip("no recordings beside the repository")
+
+
+@pytest.mark.parametrize("speech", [synthetic, recorded])
+async def test_a_call_both_ways(tmp_path, speech):
+    said = to_mulaw(speech())
+    async with bridge(tmp_path) as (caller, engine):
+        verbs = await caller.dial()
+        assert verbs[0].tag == "Connect"
+        await caller.be_silent(1.0)
+        await caller.speak(said)
+        await caller.be_silent(0.6)
+        ended = caller.now()
+        await caller.hang_up()
+        status, pcm = await get(engine, "/sessions/0/pcm")
+        (session,) = await sessions(engine)
+
+    assert caller.faults == []
+    assert (session["voice"], session["text"]) == ("NATM1.pt", "Be kind.")
+
+    # The engine's side: nothing early, all in one stream of 80 ms packets, all of it decoded.
+    assert session["messages_before_handshake"] == 0
+    packets = session["messages"] - 2  # without head and tags
+    assert session["samples_decoded"] == packets * FRAME_SAMPLES
+    assert session["frames_in"] == session["frames_out"] == packets
+    assert session["audio_messages"] == packets + 2
+    assert packets * 0.08 >= len(said) / RATE + 1.0, "only the prompt phase is lost"
+    heard = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
+    original = sphn.resample(from_mulaw(said), RATE, oggopus.RATE)
+    assert oggopus.likeness(original, heard)[0] > 0.95
+
+    # The caller's side: an echo in real time, not ahead of it and without holes.
+    likeness, delay_ms = oggopus.likeness(from_mulaw(said), caller.heard(), RATE)
+    assert likeness > 0.9
+    heard_s = len(caller.heard()) / RATE
+    assert packets * 0.08 - 0.5 <= heard_s <= packets * 0.08 + 0.01
+    first_s = caller.media[0][0]
+    assert heard_s <= ended - first_s + 0.4, "no more than a little ahead of real time"
+    assert first_s < 1.0
+
+
+async def test_lost_frames_are_filled_to_keep_the_models_clock(tmp_path):
+    """The model's time only moves with its input, so a hole in Twilio's must not be a hole there."""
+    async with bridge(tmp_path) as (caller, engine):
+        await caller.dial()
+        await caller.be_silent(1.0)
+        caller.spoken_ms += 400  # Twilio dropped 20 frames; its clock went on
+        caller.chunk += 20
+        before = (await sessions(engine))[0]["frames_in"]
+        await caller.be_silent(0.2)
+        await caller.hang_up()
+        after = (await sessions(engine))[0]["frames_in"]
+    assert after - before >= (0.2 + 0.4) / 0.08 - 2
+
+
+FAULTS = {
+    "cut in the conversation": (["--drop-at", "12"], {"engine_failed"}),
+    "closed with 1000": (["--crash-at", "12"], {"engine_failed"}),
+    "output stops": (["--stall-at", "12"], {"engine_failed"}),
+    "cut before the handshake": (["--drop-before-handshake"], {"engine_failed"}),
+    "upgrade refused": (["--refuse"], {"engine_failed"}),
+    "no handshake": (["--never-ready"], {"engine_failed", "busy"}),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_an_engine_that_fails_ends_the_call_with_a_sentence(tmp_path, name):
+    flags, sentences = FAULTS[name]
+    async with bridge(tmp_path, *flags) as (caller, _):
+        await caller.dial()
+        assert await caller.until_closed(8) == 1000
+        (sentence,) = says(await caller.after())
+    assert sentence in {SENTENCES[key] for key in sentences}
+    assert caller.faults == []
+
+
+async def test_an_engine_that_is_not_there(tmp_path):
+    with serve(tmp_path, programs.free_port()) as bot:
+        async with Call(base(bot)) as caller:
+            verbs = await caller.dial()
+            if verbs[0].tag == "Connect":
+                await caller.until_closed(8)
+                verbs = await caller.after()
+            (sentence,) = says(verbs)
+            assert sentence in (SENTENCES["engine_failed"], SENTENCES["busy"])
+        assert (await get(bot, "/health"))[0] == 200
+        assert (await get(bot, "/ready"))[0] == 503
+
+
+async def test_a_slow_engine_does_not_delay_the_caller_for_ever(tmp_path):
+    """At 110 ms per 80 ms frame lag grows by 0.4 s each second; the bridge has to bound it."""
+    async with bridge(tmp_path, "--slow-from", 10, "--slow-step-ms", 110) as (caller, engine):
+        await caller.dial()
+        await caller.be_silent(6.0)
+        assert len(caller.media) > 0
+        await caller.hang_up()
+    assert caller.faults == []
+
+
+async def test_a_second_caller_hears_that_lines_are_busy(tmp_path):
+    async with bridge(tmp_path) as (caller, engine):
+        await caller.dial()
+        await caller.be_silent(0.8)
+        async with Call(caller.base) as second:
+            assert says(await second.dial()) == [SENTENCES["busy"]]
+        await caller.be_silent(0.4)
+        assert caller.closed is None
+        assert len(await sessions(engine)) == 1, "the busy engine was not even asked"
+        await caller.hang_up()
+
+
+async def test_calls_one_after_the_other(tmp_path):
+    async with bridge(tmp_path) as (first, engine):
+        for caller in (first, Call(first.base), Call(first.base)):
+            async with caller if caller is not first else contextlib.nullcontext(first):
+                assert (await caller.dial())[0].tag == "Connect"
+                await caller.be_silent(0.8)
+                assert caller.media
+                await caller.hang_up()
+                assert says(await caller.after()) == []
+        assert [session["messages_before_handshake"] for session in await sessions(engine)] == [0] * 3
+
+
+async def test_a_call_that_takes_too_long_is_told_goodbye(tmp_path):
+    async with bridge(tmp_path, call="max_duration_s = 2") as (caller, _):
+        await caller.dial()
+        assert await caller.until_closed(8) == 1000
+        assert says(await caller.after()) == [SENTENCES["goodbye"]]
+
+
+async def test_health_and_readiness(tmp_path):
+    with programs.personaplex() as engine, serve(tmp_path, engine.port) as bot:
+        assert (await get(bot, "/health"))[0] == 200
+        assert (await get(bot, "/ready"))[0] == 200
+        assert len(await sessions(engine)) == 0, "a probe takes no session"
+
+
+async def test_no_number_and_no_word_in_the_log(tmp_path):
+    with programs.personaplex("--voice-frames", VOICE_FRAMES) as engine:
+        with serve(tmp_path, engine.port) as bot:
+            async with Call(base(bot)) as caller:
+                await caller.dial()
+                await caller.be_silent(1.5)
+                await caller.hang_up()
+            bot.stop()
+            log = bot.log()
+    assert caller.sid in log
+    for private in ("5550100", "5550199", "Hello", "Be kind"):
+        assert private not in log

@@ -1,0 +1,200 @@
+"""A small, strict Twilio: fetches TwiML, opens the Media Stream, speaks in real time and listens.
+
+Whatever Twilio would warn of or not understand is an error here. Played audio, marks and clear
+behave as in Twilio's buffer.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import secrets
+import time
+import xml.etree.ElementTree as ElementTree
+
+import aiohttp
+import numpy as np
+
+RATE = 8000
+FRAME = 160  # samples of 20 ms
+FRAME_S = 0.02
+ANSWER_S = 15  # Twilio's own limit for a webhook
+
+
+def _mulaw_table():
+    """The 256 samples of G.711 mu-law."""
+    codes = ~np.arange(256) & 0xFF
+    magnitude = (((codes & 0x0F) << 3) + 132 << (codes >> 4 & 7)) - 132
+    return np.where(codes & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+MULAW = _mulaw_table()
+_ORDER = np.argsort(MULAW, kind="stable")
+_MIDDLES = (MULAW[_ORDER][:-1].astype(np.int32) + MULAW[_ORDER][1:]) // 2
+
+
+def to_mulaw(signal):
+    """mu-law codes of float samples: the nearest of the 256 levels."""
+    return _ORDER[np.searchsorted(_MIDDLES, np.asarray(signal) * 32768)].astype(np.uint8).tobytes()
+
+
+def from_mulaw(codes):
+    return MULAW[np.frombuffer(codes, np.uint8)].astype(np.float32) / 32768
+
+
+class Call:
+    """One call to the voice webhook at `base`. `async with Call(base) as call`."""
+
+    def __init__(self, base, sid=None):
+        self.base, self.sid = base, sid or "CA" + secrets.token_hex(16)
+        self.stream_sid, self.account = "MZ" + secrets.token_hex(16), "AC" + "0" * 32
+        self.sequence = self.chunk = self.spoken_ms = 0
+        self.media, self.marks, self.clears, self.faults = [], [], 0, []  # media: (s, codes)
+        self.closed, self.ws = None, None
+        self._played_until, self._timers = 0.0, set()
+
+    async def __aenter__(self):
+        self.http = aiohttp.ClientSession()
+        self.started = time.monotonic()
+        return self
+
+    async def __aexit__(self, *_):
+        for timer in self._timers:
+            timer.cancel()
+        if self.ws is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
+            await self.ws.close()
+        await self.http.close()
+
+    def now(self):
+        return time.monotonic() - self.started
+
+    async def webhook(self, url, **fields):
+        """Asks a webhook as Twilio does. Returns the verbs of its TwiML."""
+        form = {"CallSid": self.sid, "AccountSid": self.account, "From": "+15550100",
+                "To": "+15550199", "CallStatus": "in-progress", "ApiVersion": "2010-04-01",
+                "Direction": "inbound", **fields}
+        async with asyncio.timeout(ANSWER_S), self.http.post(url, data=form) as response:
+            body = await response.text()
+            assert response.status == 200, f"{response.status}: {body}"
+            assert response.content_type in ("text/xml", "application/xml")
+        document = ElementTree.fromstring(body)
+        assert document.tag == "Response"
+        return list(document)
+
+    async def dial(self):
+        """Calls. If the answer is a stream it is opened; the verbs are returned."""
+        verbs = await self.webhook(f"{self.base}/twiml")
+        if verbs[0].tag == "Connect":
+            self.action = verbs[0].attrib["action"]
+            stream = verbs[0].find("Stream")
+            await self.open(stream.attrib["url"], {
+                p.attrib["name"]: p.attrib["value"] for p in stream.findall("Parameter")})
+        return verbs
+
+    async def open(self, url, parameters):
+        """Opens the Media Stream as Twilio does: no Origin, no subprotocol, no compression."""
+        self.ws = await self.http.ws_connect(
+            url, headers={"User-Agent": "Twilio.TmeWs/1.0"}, timeout=2.0)
+        await self.ws.send_json({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+        await self._send("start", start={
+            "accountSid": self.account, "streamSid": self.stream_sid, "callSid": self.sid,
+            "tracks": ["inbound"], "customParameters": parameters,
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}})
+        self._listener = asyncio.create_task(self._listen())
+
+    async def speak(self, codes, frame_s=FRAME_S):
+        """Sends mu-law at the pace of a telephone; stops early when the stream is closed."""
+        began = self.now()
+        for index in range(len(codes) // FRAME):
+            await asyncio.sleep(max(0.0, began + index * frame_s - self.now()))
+            if self.closed is not None:
+                return
+            self.chunk += 1
+            payload = base64.b64encode(codes[index * FRAME:(index + 1) * FRAME]).decode()
+            await self._send("media", media={
+                "track": "inbound", "chunk": str(self.chunk), "timestamp": str(self.spoken_ms),
+                "payload": payload})
+            self.spoken_ms += 20
+
+    async def be_silent(self, seconds):
+        await self.speak(b"\xff" * int(seconds * RATE))
+
+    async def press(self, digit):
+        await self._send("dtmf", dtmf={"track": "inbound_track", "digit": digit})
+
+    async def hang_up(self):
+        await self._send("stop", stop={"accountSid": self.account, "callSid": self.sid})
+        await self.ws.close()
+
+    async def until_closed(self, seconds):
+        """Keeps the line open, in silence, until the bot closes it. Returns the close code."""
+        while self.closed is None and seconds > 0:
+            await self.be_silent(0.2)
+            seconds -= 0.2
+        assert self.closed is not None, f"the stream is still open; {len(self.media)} messages"
+        return self.closed
+
+    async def after(self):
+        """What Twilio is told once the stream is over."""
+        return await self.webhook(self.action)
+
+    def heard(self):
+        """All that was played, one after the other: float samples at 8 kHz."""
+        return from_mulaw(b"".join(codes for _, codes in self.media))
+
+    async def _send(self, event, **body):
+        self.sequence += 1
+        message = {"event": event, "sequenceNumber": str(self.sequence),
+                   "streamSid": self.stream_sid, **body}
+        with contextlib.suppress(ConnectionError, aiohttp.ClientError):
+            await self.ws.send_str(json.dumps(message))
+
+    async def _listen(self):
+        while self.closed is None:
+            message = await self.ws.receive()
+            if message.type == aiohttp.WSMsgType.TEXT:
+                try:
+                    self._take(json.loads(message.data))
+                except (AssertionError, KeyError, TypeError, ValueError) as error:
+                    self.faults.append(f"{error!r} in {message.data[:200]}")
+            elif message.type == aiohttp.WSMsgType.BINARY:
+                self.faults.append("binary message")
+            elif message.type == aiohttp.WSMsgType.CLOSE:
+                self.closed = message.data
+            else:
+                self.closed = self.ws.close_code or 1006
+
+    def _take(self, message):
+        """Takes one message; anything beyond the documented fields is a fault."""
+        event = message["event"]
+        body = {"media": {"payload"}, "mark": {"name"}, "clear": set()}[event]
+        assert set(message) == {"event", "streamSid"} | ({event} if body else set())
+        assert message["streamSid"] == self.stream_sid
+        assert not body or set(message[event]) == body
+        if event == "media":
+            codes = base64.b64decode(message["media"]["payload"], validate=True)
+            assert codes, "empty media"
+            self.media.append((self.now(), codes))
+            self._played_until = max(self._played_until, self.now()) + len(codes) / RATE
+        elif event == "mark":
+            self._later(self._played_until, message["mark"]["name"])
+        else:
+            self.clears += 1
+            self._played_until = 0.0
+            for timer in self._timers:
+                timer.cancel()
+
+    def _later(self, at, name):
+        """Echoes a mark when what was queued before it has been played, or dropped."""
+        async def echo():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(max(0.0, at - self.now()))
+            self.marks.append(name)
+            await self._send("mark", mark={"name": name})
+
+        timer = asyncio.create_task(echo())
+        self._timers.add(timer)
+        timer.add_done_callback(self._timers.discard)

@@ -3,8 +3,9 @@
 import asyncio
 import inspect
 
-import programs
 import pytest
+
+import programs
 
 pytest.register_assert_rewrite("engine_suite", "engine_client", "twilio_caller")
 

@@ -5,6 +5,7 @@ import contextlib
 import time
 
 import aiohttp
+
 import oggopus
 
 PROMPT = "Be kind."

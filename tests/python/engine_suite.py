@@ -12,8 +12,9 @@ import random
 from dataclasses import dataclass
 
 import aiohttp
-import oggopus
 import pytest
+
+import oggopus
 from engine_client import PROMPT, VOICE, Client
 
 POLL_S = 0.010  # the least that a step of the prompt phase takes while the client keeps still
@@ -98,6 +99,12 @@ def _split(size):
     return [whole[i:i + size] for i in range(0, len(whole), size)]
 
 
+def _glued(count):
+    """The first pages in one message."""
+    pages = _plain(PACKETS[:60])
+    return [b"".join(pages[:count]), *pages[count:]]
+
+
 def _cut_pages():
     """Each page spans two messages."""
     messages = []
@@ -149,13 +156,13 @@ ACCEPTED = {
     "each page cut over two messages": _cut_pages,
     "messages of 100 bytes": lambda: _split(100),
     "headers in 7-byte messages": _headers_in_sevens,
-    "headers in one message": lambda: [b"".join(_plain(PACKETS[:60])[:2]), *_plain(PACKETS[:60])[2:]],
-    "headers glued to the first page": lambda: [b"".join(_plain(PACKETS[:60])[:3]),
-                                                *_plain(PACKETS[:60])[3:]],
+    "headers in one message": lambda: _glued(2),
+    "headers glued to the first page": lambda: _glued(3),
     "head and tags in one page": _head_and_tags_in_one_page,
     "4 s in one message": lambda: [b"".join(_plain(PACKETS[:200]))],
     "no OpusTags": _without_tags,
-    "pre-skip 3840 is played all the same": lambda: _headers_changed(oggopus.opus_head(pre_skip=3840)),
+    "pre-skip 3840, which is played all the same":
+        lambda: _headers_changed(oggopus.opus_head(pre_skip=3840)),
     "OpusHead says 8 kHz stereo": lambda: _headers_changed(oggopus.opus_head(8000, 0, 2)),
     "granule always 0": lambda: _headers_changed(granule=0),
     "granule always -1": lambda: _headers_changed(granule=-1),
@@ -168,8 +175,8 @@ ACCEPTED = {
 def samples_in(messages):
     """Samples of all audio packets in the messages, whole pages or not."""
     pages = oggopus.read_pages(b"".join(messages))
-    packets = [p for one in pages for p in one.packets]
-    return sum(oggopus.packet_samples(p) for p in packets if not p.startswith((b"OpusHead", b"OpusTags")))
+    packets = [p for one in pages for p in one.packets if p[:4] != b"Opus"]
+    return sum(map(oggopus.packet_samples, packets))
 
 
 # What a session survives: name -> async function(client, talker), and the packets it adds.
@@ -459,7 +466,7 @@ class EngineSuite:
         async with talking(engine) as (client, talker):
             for index in range(24):
                 await talker.packets(PACKETS[4 * index:4 * index + 4])
-                await client.until(lambda: len(client.audio) == index + 1, 3, "frame")
+                await client.until(lambda n=index: len(client.audio) > n, 3, "frame")
             kinds = bytes(data[0] for _, data in client.messages[3:])
         assert set(kinds) <= {1, 2}
         assert b"\x02\x02" not in kinds, "at most one piece of text for a frame"

@@ -216,24 +216,28 @@ STEP_MS = 5
 
 
 def _loudness(signal, rate):
-    """Loudness of four bands of the telephone's range, every STEP_MS; each of mean 0."""
+    """Loudness of four bands of the telephone's range, every STEP_MS."""
     window, hop = rate // 50, rate * STEP_MS // 1000
     cut = np.lib.stride_tricks.sliding_window_view(signal, window)[::hop] * np.hanning(window)
     spectrum = np.abs(np.fft.rfft(cut, axis=1))
-    edges = [hz * window // rate for hz in (100, 500, 1000, 2000, 3400)]
-    bands = [np.sqrt(spectrum[:, low:high].sum(axis=1)) for low, high in zip(edges, edges[1:])]
-    return np.array([band - band.mean() for band in bands])
+    edges = np.array([100, 500, 1000, 2000, 3400]) * window // rate
+    return np.sqrt(np.add.reduceat(spectrum, edges, axis=1).T[:4])
+
+
+def _centred(bands):
+    return bands - bands.mean(axis=1, keepdims=True)
 
 
 def likeness(said, heard, rate=RATE):
-    """How alike two signals are at best, 0..1, and how many ms `heard` is later then.
+    """How alike two signals are at best, up to 1, and how many ms `heard` is later then.
 
     Compares how loudness moves in four bands, which codecs keep and filters do not shift much.
     """
     said, heard = _loudness(said, rate), _loudness(heard, rate)
     size = 1 << (said.shape[1] + heard.shape[1]).bit_length()
-    both = np.conj(np.fft.rfft(said, size)) * np.fft.rfft(heard, size)
-    products = np.fft.irfft(both, size).sum(axis=0)[:heard.shape[1]]
-    delay = int(np.argmax(products))
-    level = np.linalg.norm(said[:, :heard.shape[1] - delay]) * np.linalg.norm(heard[:, delay:])
-    return float(products[delay] / (level + 1e-9)), delay * STEP_MS
+    both = np.conj(np.fft.rfft(_centred(said), size)) * np.fft.rfft(_centred(heard), size)
+    delay = int(np.argmax(np.fft.irfft(both, size).sum(axis=0)[:heard.shape[1]]))
+    count = min(said.shape[1], heard.shape[1] - delay)
+    one, other = _centred(said[:, :count]), _centred(heard[:, delay:delay + count])
+    level = np.linalg.norm(one) * np.linalg.norm(other) + 1e-9
+    return float((one * other).sum() / level), delay * STEP_MS

@@ -1,7 +1,7 @@
 """A stand-in for NVIDIA's PersonaPlex server that stands on the real `sphn` and aiohttp.
 
 Only the model is replaced: it says what it hears, one frame (80 ms) later, and a few words. Lock,
-prompt phase, loops and codec work as in the real server, so broken input ends here as it ends there.
+prompt phase, loops and codec work as in the real server, so broken input ends as it ends there.
 
     python personaplex_server.py --port 8998
     GET /stats                  what was counted, as JSON
@@ -280,7 +280,7 @@ def arguments():
     parser.add_argument("--text-every", type=int, default=5, help="a piece of text every N frames")
     faults = parser.add_argument_group("faults", "N counts output frames from 0")
     faults.add_argument("--slow-from", type=int, metavar="N")
-    faults.add_argument("--slow-step-ms", type=float, default=0, help="cost of a step from there on")
+    faults.add_argument("--slow-step-ms", type=float, default=0, help="cost of a step from there")
     faults.add_argument("--stall-at", type=int, metavar="N", help="no more output, still open")
     faults.add_argument("--drop-at", type=int, metavar="N", help="cut the connection")
     faults.add_argument("--crash-at", type=int, metavar="N", help="close with 1000")

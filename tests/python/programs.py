@@ -11,6 +11,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+# Environment variables that voice-bot reads; an empty one counts as unset.
+SETTINGS = ("TWILIO_", "PERSONAPLEX_", "SERVER_", "PUBLIC_URL", "LOG_LEVEL")
 START_S = 20
 STOP_S = 5
 
@@ -98,6 +100,7 @@ def personaplex(*flags):
     return Program([sys.executable, HERE / "personaplex_server.py", "--port", port, *flags], port)
 
 
-def voice_bot(command, *flags, port, **options):
-    """A subcommand of the binary that listens on `port`."""
-    return Program([binary(), command, *flags], port, **options)
+def voice_bot(command, *flags, port, cwd=None):
+    """A subcommand of the binary that listens on `port`, without settings from the environment."""
+    unset = {name: "" for name in os.environ if name.startswith(SETTINGS)}
+    return Program([binary(), command, *flags], port, env=unset, cwd=cwd)

@@ -3,8 +3,9 @@
 import asyncio
 
 import aiohttp
-import programs
 import pytest
+
+import programs
 from engine_client import PROMPT, Client
 from engine_suite import PACKETS, Engine, EngineSuite, Talker, query, talking
 

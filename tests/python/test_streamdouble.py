@@ -6,10 +6,10 @@ import sys
 import wave
 
 import numpy as np
+import pytest
+
 import oggopus
 import programs
-import pytest
-from test_voice_bot import PRIVATE
 
 CALL_S = 45
 
@@ -18,9 +18,7 @@ CALL_S = 45
 def bot(tmp_path_factory):
     port = programs.free_port()
     folder = tmp_path_factory.mktemp("demo")
-    environment = {"SERVER_PORT": str(port), **{name: "" for name in PRIVATE if name == "LOG_LEVEL"}}
-    with programs.voice_bot("serve", "--demo", "--port", port, port=port, cwd=folder,
-                            env=environment) as program:
+    with programs.voice_bot("serve", "--demo", "--port", port, port=port, cwd=folder) as program:
         yield program
 
 
@@ -35,8 +33,8 @@ def speech(tmp_path):
 
 def streamdouble(*arguments):
     """Runs it and returns its JSON report; status 1 is a missed expectation, 3 a violation."""
-    done = subprocess.run([sys.executable, "-m", "streamdouble.cli", *map(str, arguments), "--json"],
-                          timeout=CALL_S, capture_output=True, text=True)
+    argv = [sys.executable, "-m", "streamdouble.cli", *map(str, arguments), "--json"]
+    done = subprocess.run(argv, timeout=CALL_S, capture_output=True, text=True)
     assert done.stdout, done.stderr
     report = json.loads(done.stdout)
     return done.returncode, report

@@ -4,9 +4,10 @@ import os
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
-import programs
 import pytest
 from twilio.twiml.voice_response import Connect, Dial, Enqueue, VoiceResponse
+
+import programs
 
 BUILD_S = 900
 # Markup, quotes, line ends, an accent, a character outside the basic plane; as in the Rust test.

@@ -2,23 +2,21 @@
 
 import contextlib
 import json
-import os
 import wave
-from pathlib import Path
 
 import aiohttp
 import numpy as np
-import oggopus
-import programs
 import pytest
 import sphn
-from twilio_caller import FRAME, RATE, Call, from_mulaw, to_mulaw
+
+import oggopus
+import programs
+from twilio_caller import RATE, Call, from_mulaw, to_mulaw
 
 FRAME_SAMPLES = 1920  # of one 80 ms model frame at 24 kHz
 VOICE_FRAMES = 5
 SENTENCES = {"busy": "All lines are busy.", "engine_failed": "Something went wrong.",
              "goodbye": "Time is up."}
-PRIVATE = ("TWILIO_", "PERSONAPLEX_", "SERVER_", "PUBLIC_URL", "LOG_LEVEL")
 
 CONFIG = """
 [server]
@@ -48,8 +46,7 @@ def serve(folder, *engine_ports, call=""):
     (folder / "personas/tester.toml").write_text(PERSONA)
     config = folder / "voice-bot.toml"
     config.write_text(CONFIG.format(port=port, urls=urls, say=say, call=call))
-    environment = {name: "" for name in os.environ if name.startswith(PRIVATE)}
-    return programs.voice_bot("serve", "--config", config, port=port, cwd=folder, env=environment)
+    return programs.voice_bot("serve", "--config", config, port=port, cwd=folder)
 
 
 def base(program):
@@ -135,7 +132,7 @@ async def test_a_call_both_ways(tmp_path, speech):
 
 
 async def test_lost_frames_are_filled_to_keep_the_models_clock(tmp_path):
-    """The model's time only moves with its input, so a hole in Twilio's must not be a hole there."""
+    """The model's time only moves with its input, so a hole in Twilio's must be filled."""
     async with bridge(tmp_path) as (caller, engine):
         await caller.dial()
         await caller.be_silent(1.0)
@@ -213,7 +210,8 @@ async def test_calls_one_after_the_other(tmp_path):
                 assert caller.media
                 await caller.hang_up()
                 assert says(await caller.after()) == []
-        assert [session["messages_before_handshake"] for session in await sessions(engine)] == [0] * 3
+        early = [session["messages_before_handshake"] for session in await sessions(engine)]
+        assert early == [0, 0, 0]
 
 
 async def test_a_call_that_takes_too_long_is_told_goodbye(tmp_path):

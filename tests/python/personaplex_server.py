@@ -111,7 +111,7 @@ class Server:
 
     async def chat(self, request):
         if self.options.refuse:
-            return web.Response(status=503, text="no capacity")
+            return web.Response(status=self.options.refuse)
         ws = web.WebSocketResponse()
         await ws.prepare(request)
         session = Session()
@@ -286,7 +286,7 @@ def arguments():
     faults.add_argument("--crash-at", type=int, metavar="N", help="close with 1000")
     faults.add_argument("--drop-before-handshake", action="store_true")
     faults.add_argument("--never-ready", action="store_true", help="no handshake, as if taken")
-    faults.add_argument("--refuse", action="store_true", help="HTTP 503 instead of an upgrade")
+    faults.add_argument("--refuse", type=int, metavar="STATUS", help="answer that, not an upgrade")
     return parser.parse_args()
 
 

@@ -109,7 +109,7 @@ class TestStandIn:
             assert session["frames_out"] == 3
 
     async def test_refusal_and_silence(self):
-        with programs.personaplex("--refuse") as program:
+        with programs.personaplex("--refuse", 503) as program:
             with pytest.raises(aiohttp.WSServerHandshakeError):
                 async with Client(f"http://127.0.0.1:{program.port}"):
                     pass

@@ -27,7 +27,7 @@ def speech(tmp_path):
     path = tmp_path / "caller.wav"
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
-        file.writeframes((oggopus.voice(3, 8000) * 32767).astype("<i2").tobytes())
+        file.writeframes((oggopus.voice(2, 8000) * 32767).astype("<i2").tobytes())
     return path
 
 
@@ -49,13 +49,13 @@ steps:
   - wait: 1.0
   - dtmf: "5#"
   - say: {speech}
-  - wait: 3.0
+  - wait: 1.5
   - expect: audio
   - expect: no_violations
 """)
     reply = tmp_path / "reply.wav"
     status, report = streamdouble("scenario", scenario, f"ws://127.0.0.1:{bot.port}/media",
-                                  "--out", reply, "--max-drain", 6)
+                                  "--out", reply, "--max-drain", 4)
     assert report["violations"] == []
     assert status == 0, report
     with wave.open(str(reply)) as file:

@@ -131,18 +131,18 @@ async def test_a_call_both_ways(tmp_path, speech):
     assert first_s < 1.0
 
 
+@pytest.mark.xfail(strict=True, reason="holes in the caller's audio are not filled yet")
 async def test_lost_frames_are_filled_to_keep_the_models_clock(tmp_path):
     """The model's time only moves with its input, so a hole in Twilio's must be filled."""
     async with bridge(tmp_path) as (caller, engine):
         await caller.dial()
         await caller.be_silent(1.0)
-        caller.spoken_ms += 400  # Twilio dropped 20 frames; its clock went on
-        caller.chunk += 20
         before = (await sessions(engine))[0]["frames_in"]
-        await caller.be_silent(0.2)
-        await caller.hang_up()
+        await caller.lose(0.8)
+        await caller.be_silent(0.4)
         after = (await sessions(engine))[0]["frames_in"]
-    assert after - before >= (0.2 + 0.4) / 0.08 - 2
+        await caller.hang_up()
+    assert after - before >= (0.8 + 0.4) / 0.08 - 2
 
 
 FAULTS = {
@@ -150,7 +150,8 @@ FAULTS = {
     "closed with 1000": (["--crash-at", "12"], {"engine_failed"}),
     "output stops": (["--stall-at", "12"], {"engine_failed"}),
     "cut before the handshake": (["--drop-before-handshake"], {"engine_failed"}),
-    "upgrade refused": (["--refuse"], {"engine_failed"}),
+    "not found": (["--refuse", 404], {"engine_failed"}),
+    "no capacity": (["--refuse", 503], {"engine_failed", "busy"}),
     "no handshake": (["--never-ready"], {"engine_failed", "busy"}),
 }
 
@@ -179,12 +180,13 @@ async def test_an_engine_that_is_not_there(tmp_path):
         assert (await get(bot, "/ready"))[0] == 503
 
 
-async def test_a_slow_engine_does_not_delay_the_caller_for_ever(tmp_path):
-    """At 110 ms per 80 ms frame lag grows by 0.4 s each second; the bridge has to bound it."""
-    async with bridge(tmp_path, "--slow-from", 10, "--slow-step-ms", 110) as (caller, engine):
+async def test_a_call_outlives_an_engine_that_is_slower_than_speech(tmp_path):
+    """A frame of 80 ms takes 110 ms here: speech gets holes, but the line stays up."""
+    async with bridge(tmp_path, "--slow-from", 5, "--slow-step-ms", 110) as (caller, _):
         await caller.dial()
-        await caller.be_silent(6.0)
-        assert len(caller.media) > 0
+        await caller.be_silent(4.0)
+        assert caller.closed is None
+        assert 1.5 < len(caller.heard()) / RATE < 3.5
         await caller.hang_up()
     assert caller.faults == []
 

@@ -122,6 +122,12 @@ class Call:
     async def be_silent(self, seconds):
         await self.speak(b"\xff" * int(seconds * RATE))
 
+    async def lose(self, seconds):
+        """The network loses that much of the caller; Twilio's clock and numbers go on."""
+        await asyncio.sleep(seconds)
+        self.spoken_ms += int(seconds * 1000)
+        self.chunk += int(seconds / FRAME_S)
+
     async def press(self, digit):
         await self._send("dtmf", dtmf={"track": "inbound_track", "digit": digit})
 

@@ -1,5 +1,6 @@
 """`voice-bot serve` between a strict Twilio and the stand-in on the real sphn."""
 
+import asyncio
 import contextlib
 import json
 import wave
@@ -103,9 +104,10 @@ async def test_a_call_both_ways(tmp_path, speech):
         await caller.speak(said)
         await caller.be_silent(0.6)
         ended = caller.now()
-        await caller.hang_up()
-        status, pcm = await get(engine, "/sessions/0/pcm")
+        await asyncio.sleep(0.2)
         (session,) = await sessions(engine)
+        await caller.hang_up()
+        _, pcm = await get(engine, "/sessions/0/pcm")
 
     assert caller.faults == []
     assert (session["voice"], session["text"]) == ("NATM1.pt", "Be kind.")
@@ -113,9 +115,11 @@ async def test_a_call_both_ways(tmp_path, speech):
     # The engine's side: nothing early, all in one stream of 80 ms packets, all of it decoded.
     assert session["messages_before_handshake"] == 0
     packets = session["messages"] - 2  # without head and tags
-    assert session["samples_decoded"] == packets * FRAME_SAMPLES
-    assert session["frames_in"] == session["frames_out"] == packets
-    assert session["audio_messages"] == packets + 2
+    decoded = session["samples_decoded"] / FRAME_SAMPLES
+    assert decoded == session["frames_in"] == session["frames_out"]
+    answers = session["audio_messages"] - 2
+    assert packets - 1 <= decoded <= packets, "one may be under way"
+    assert decoded - 1 <= answers <= decoded
     assert packets * 0.08 >= len(said) / RATE + 1.0, "only the prompt phase is lost"
     heard = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
     original = sphn.resample(from_mulaw(said), RATE, oggopus.RATE)
@@ -125,7 +129,7 @@ async def test_a_call_both_ways(tmp_path, speech):
     likeness, delay_ms = oggopus.likeness(from_mulaw(said), caller.heard(), RATE)
     assert likeness > 0.9
     heard_s = len(caller.heard()) / RATE
-    assert packets * 0.08 - 0.5 <= heard_s <= packets * 0.08 + 0.01
+    assert answers * 0.08 - 0.5 <= heard_s <= answers * 0.08 + 0.17, "all but what is held back"
     first_s = caller.media[0][0]
     assert heard_s <= ended - first_s + 0.4, "no more than a little ahead of real time"
     assert first_s < 1.0

@@ -52,7 +52,7 @@ pub enum Input {
     Engine(engine::Event),
     /// An order from outside the two legs.
     Control(Control),
-    /// Time has passed; the moment is the one given to [`Call::handle_input`].
+    /// Time has passed; the moment is the one given to [`super::Call::handle_input`].
     Timeout,
 }
 

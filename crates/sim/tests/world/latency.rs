@@ -47,7 +47,8 @@ fn row(jitter: u64, step: u64) -> String {
 fn table() -> String {
     let mut table = String::from(
         "From mouth to ear and back through an echo, 20 s each; links of 30 ms each way to the\n\
-         carrier, 1 ms to the engine. Times in ms; jitter is each way, step the engine's per 80 ms.\n\
+         carrier, 1 ms to the engine. Times in ms; jitter is each way, step the engine's per \
+         80 ms.\n\
          \n",
     );
     let columns = ["jitter", "step", "p50", "p95", "lost", "depth", "max", "dry", "dry ms", "drop"];

@@ -1,6 +1,6 @@
 //! A caller on a telephone at Twilio: speaks in 20 ms frames, plays what comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use voice_bot_core::audio::frame::{FRAME, FRAME_MS};
@@ -15,12 +15,16 @@ use crate::signal::{Ear, Signal};
 /// A WebSocket that is closed without a reason carries this code (RFC 6455, section 7.4.1).
 const NO_STATUS: u16 = 1005;
 
+/// The key that callers press.
+const KEY: char = '5';
+
 /// A caller and the carrier's end of the stream.
 pub struct CallerNode {
     start: Instant,
     stream: String,
     carrier: Carrier,
     says: Signal,
+    keys: VecDeque<Instant>,
     leaves: Option<(Instant, Leaving)>,
     frames: u64,
     play: PlayBuffer,
@@ -43,6 +47,7 @@ impl CallerNode {
             stream,
             carrier,
             says: scenario.says.clone(),
+            keys: scenario.keys.iter().map(|after| start + *after).collect(),
             leaves: scenario.leaves.map(|(after, how)| (start + after, how)),
             frames: 0,
             play: PlayBuffer::new(start),
@@ -122,14 +127,19 @@ impl Node for CallerNode {
     fn wake(&mut self, now: Instant, out: &mut Outbox) {
         self.play(now, out);
         self.speak(now, out);
+        while self.keys.front().is_some_and(|at| *at <= now) {
+            self.keys.pop_front();
+            out.push((Place::Call, Message::Text(self.carrier.dtmf(KEY))));
+        }
         if let Some((_, how)) = self.leaves.filter(|(at, _)| *at <= now) {
             self.leave(how, out);
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let leaves = self.leaves.map_or(self.next_frame(), |(at, _)| at);
-        self.there.then(|| self.next_frame().min(leaves))
+        let leaves = self.leaves.map(|(at, _)| at);
+        let next = [self.keys.front().copied(), leaves].into_iter().flatten().min();
+        self.there.then(|| next.map_or(self.next_frame(), |next| next.min(self.next_frame())))
     }
 
     fn report(&self, report: &mut Report) {

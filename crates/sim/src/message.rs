@@ -98,9 +98,14 @@ impl Message {
     }
 }
 
+/// Audio without a wire is made up; where it begins and ends tells one message from another.
 fn trace_audio(audio: &Audio, trace: &mut Trace) {
     match audio {
         Audio::Mulaw(bytes) | Audio::Opus(bytes) => trace.bytes(bytes),
-        Audio::Pcm(samples) => samples.iter().for_each(|sample| trace.number(*sample as u64)),
+        Audio::Pcm(samples) => {
+            trace.number(samples.len() as u64);
+            let ends = [samples.first(), samples.last()];
+            ends.into_iter().flatten().for_each(|sample| trace.number(*sample as u64));
+        }
     }
 }

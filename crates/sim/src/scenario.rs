@@ -21,6 +21,8 @@ pub struct Scenario {
     pub connects: Option<Duration>,
     /// What the caller says.
     pub says: Signal,
+    /// When the caller presses a key, in order, counted from the stream's beginning.
+    pub keys: Vec<Duration>,
     /// When the caller goes, counted from the stream's beginning, and how.
     pub leaves: Option<(Duration, Leaving)>,
     /// The four links.
@@ -69,6 +71,7 @@ impl Scenario {
             rings: Duration::ZERO,
             connects: Some(Duration::ZERO),
             says: Signal::beeps(Duration::from_millis(1010), Duration::from_millis(100)),
+            keys: Vec::new(),
             leaves: Some((length, Leaving::HangsUp)),
             links: Links::default(),
             late: Duration::ZERO,

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use voice_bot_core::audio::playout;
 use voice_bot_core::call;
 use voice_bot_core::demo::{Behaviour, Config, Faults};
+use voice_bot_core::record::EndReason;
 use voice_bot_sim::{Leaving, LinkConfig, Links, Outcome, Rng, Scenario, Signal, Stall, World};
 
 /// Seeds that once found a fault; put one here to run it by itself.
@@ -27,19 +29,25 @@ fn scenario(seed: u64) -> Scenario {
         Leaving::Breaks,
         Leaving::Freezes,
     ]);
-    let leaves = Some((rng.between(ms(0), ms(3000)), how));
+    let leaves = Some((rng.between(ms(0), ms(5000)), how));
     let far = |rng: &mut Rng| LinkConfig {
         lost_per_mille: rng.pick(&[0, 0, 20, 200]),
         stalls: vec![Stall {
-            at: rng.between(ms(0), ms(3000)),
+            at: rng.between(ms(500), ms(3000)),
             length: rng.pick(&[ms(0), ms(700)]),
         }],
         ..LinkConfig::new(rng.between(ms(0), ms(80)), rng.between(ms(0), ms(120)))
     };
-    let near =
-        |rng: &mut Rng| LinkConfig::new(rng.between(ms(0), ms(10)), rng.between(ms(0), ms(30)));
+    let near = |rng: &mut Rng| LinkConfig {
+        stalls: vec![Stall {
+            at: rng.between(ms(500), ms(3000)),
+            length: rng.pick(&[ms(0), ms(900)]),
+        }],
+        ..LinkConfig::new(rng.between(ms(0), ms(10)), rng.between(ms(0), ms(30)))
+    };
     Scenario {
         leaves,
+        keys: (0..10).map(|n| ms(300 * n)).collect(),
         says: rng
             .below(2)
             .checked_sub(1)
@@ -74,7 +82,7 @@ fn engine(rng: &mut Rng) -> Config {
         1 => Behaviour::Tone,
         _ => Behaviour::default(),
     };
-    let voice_frames = rng.pick(&[0, 5, 20, 200]);
+    let voice_frames = rng.pick(&[0, 0, 5, 5, 20, 100]);
     Config {
         step: rng.between(ms(1), ms(75)),
         voice_frames,
@@ -86,14 +94,17 @@ fn engine(rng: &mut Rng) -> Config {
 
 /// Sometimes so impatient that the deadlines themselves are met.
 fn call(rng: &mut Rng) -> call::Config {
-    let patient = call::Config::default();
+    let max = rng.pick(&[ms(200), ms(2000)]);
+    let playout = playout::Config { max, ..playout::Config::default() };
+    let patient = call::Config { playout, ..call::Config::default() };
     if rng.below(3) > 0 {
-        return call::Config { engine_silence: ms(1000), caller_silence: ms(2000), ..patient };
+        let engine_silence = rng.pick(&[ms(1000), ms(5000)]);
+        return call::Config { engine_silence, caller_silence: ms(2000), ..patient };
     }
     let mut short = |least, most| rng.between(ms(least), ms(most));
     call::Config {
-        start: short(0, 200),
-        wait: short(0, 100),
+        start: short(0, 1000),
+        wait: short(0, 200),
         prime: short(0, 3000),
         caller_silence: short(20, 1000),
         engine_silence: short(20, 500),
@@ -120,8 +131,17 @@ fn check(outcome: &Outcome, scenario: &Scenario) {
     assert!(depth <= most, "seed {seed}: {depth:?} at the carrier");
 }
 
-fn run(seeds: impl Iterator<Item = u64>) -> BTreeMap<String, u64> {
-    let mut reasons = BTreeMap::new();
+/// How many calls came to what.
+#[derive(Debug, Default)]
+struct Tally {
+    reasons: BTreeMap<EndReason, u64>,
+    live: u64,
+    overflowed: u64,
+    drained: u64,
+}
+
+fn run(seeds: impl Iterator<Item = u64>) -> Tally {
+    let mut tally = Tally::default();
     for seed in seeds {
         let scenario = scenario(seed);
         let outcome = World::run_one(seed, scenario.clone());
@@ -130,10 +150,14 @@ fn run(seeds: impl Iterator<Item = u64>) -> BTreeMap<String, u64> {
             let again = World::run_one(seed, scenario);
             assert_eq!((outcome.trace, outcome.steps), (again.trace, again.steps), "seed {seed}");
         }
-        let reason = outcome.reports[0].reason().expect("it ended");
-        *reasons.entry(format!("{reason:?}")).or_default() += 1;
+        let record = outcome.reports[0].record.as_ref().expect("the complaint would say so");
+        *tally.reasons.entry(record.reason).or_default() += 1;
+        tally.live += u64::from(record.primed_after.is_some());
+        tally.overflowed += u64::from(record.playout.dropped_ms > 0);
+        let died = [EndReason::EngineLeft, EndReason::EngineLost, EndReason::EngineStalled];
+        tally.drained += u64::from(died.contains(&record.reason));
     }
-    reasons
+    tally
 }
 
 #[test]
@@ -144,10 +168,21 @@ fn seeds_that_found_a_fault_find_none() {
 
 #[test]
 fn whatever_goes_wrong_a_call_keeps_its_rules_1() {
-    println!("seeds 0 to 99: {:?}", run(0..100));
+    let tally = run(0..100);
+    println!("seeds 0 to 99: {tally:?}");
+    assert!(tally.is_telling(), "the seeds no longer reach everything: {tally:?}");
 }
 
 #[test]
 fn whatever_goes_wrong_a_call_keeps_its_rules_2() {
-    println!("seeds 100 to 199: {:?}", run(100..200));
+    let tally = run(100..200);
+    println!("seeds 100 to 199: {tally:?}");
+    assert!(tally.is_telling(), "the seeds no longer reach everything: {tally:?}");
+}
+
+impl Tally {
+    /// Whether enough went wrong, in enough ways, for the rules to have been tried.
+    fn is_telling(&self) -> bool {
+        self.reasons.len() >= 9 && self.live >= 35 && self.overflowed >= 1 && self.drained >= 5
+    }
 }

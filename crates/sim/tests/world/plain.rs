@@ -14,6 +14,7 @@ fn a_plain_call_is_heard_both_ways_without_a_fault() {
     let mut scenario = Scenario::new("CA1", LENGTH);
     let far = LinkConfig::new(LINK, Duration::ZERO);
     let near = LinkConfig::new(Duration::from_millis(1), Duration::ZERO);
+    scenario.keys = vec![Duration::from_millis(55), Duration::from_secs(3)];
     scenario.links =
         Links { up: far.clone(), down: far, to_engine: near.clone(), from_engine: near };
     let outcome = World::run_one(SEED, scenario);
@@ -25,6 +26,7 @@ fn a_plain_call_is_heard_both_ways_without_a_fault() {
     assert_eq!(record.reason, EndReason::CallerHungUp);
     assert!(record.faults.is_empty() && record.engine_faults == 0);
     assert_eq!(record.inbound.undecodable + record.outbound.undecodable, 0);
+    assert_eq!(record.digits, 2);
     assert_eq!(record.inbound.in_ms, 20_000);
     let unheard = u64::try_from(record.primed_after.unwrap().as_millis()).unwrap();
     assert!(record.inbound.unheard_ms.abs_diff(unheard) <= 20, "only what came while priming");

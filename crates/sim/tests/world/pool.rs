@@ -9,12 +9,15 @@ use voice_bot_sim::{Leaving, LinkConfig, Links, Rng, Scenario, Signal, World};
 const SEEDS: [u64; 4] = [31, 32, 33, 34];
 const CALLERS: u64 = 20;
 const SLOTS: usize = 3;
+/// How long a slot is kept for a caller who does not come.
+const RESERVE: Duration = Duration::from_secs(2);
 
 #[test]
 fn twenty_callers_share_three_engines() {
     for seed in SEEDS {
         println!("seed {seed}");
-        let mut world = World::new(seed, SLOTS, pool::Config::default());
+        let patience = pool::Config { reserve: RESERVE, ..pool::Config::default() };
+        let mut world = World::new(seed, SLOTS, patience);
         let mut rng = Rng::new(seed);
         (0..CALLERS).for_each(|n| world.add(caller(n, &mut rng)));
         let outcome = world.run();
@@ -36,13 +39,13 @@ fn twenty_callers_share_three_engines() {
     }
 }
 
-/// Someone who rings within half a minute, and in one case of ten never gets connected.
+/// Someone who rings within 15 s, and in one case of ten never gets connected.
 fn caller(n: u64, rng: &mut Rng) -> Scenario {
     let ms = Duration::from_millis;
     let jitter = |most| LinkConfig::new(ms(most), ms(most));
     let length = rng.between(ms(200), ms(5000));
     Scenario {
-        rings: rng.between(Duration::ZERO, ms(30_000)),
+        rings: rng.between(Duration::ZERO, ms(15_000)),
         connects: (rng.below(10) > 0).then(|| rng.between(ms(100), ms(800))),
         says: Signal::silence(),
         leaves: Some((length, Leaving::HangsUp)),

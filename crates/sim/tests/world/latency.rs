@@ -46,10 +46,9 @@ fn row(jitter: u64, step: u64) -> String {
 
 fn table() -> String {
     let mut table = String::from(
-        "From mouth to ear and back through an echo, 20 s each; links of 30 ms each way to the\n\
-         carrier, 1 ms to the engine. Times in ms; jitter is each way, step the engine's per \
-         80 ms.\n\
-         \n",
+        "From mouth to ear and back through an echo, 20 s each; links of 30 ms each way to\n\
+         the carrier, 1 ms to the engine. Times in ms; jitter is each way, step the engine's\n\
+         per 80 ms. Depth is the carrier's buffer, dry how often it ran dry in speech.\n\n",
     );
     let columns = ["jitter", "step", "p50", "p95", "lost", "depth", "max", "dry", "dry ms", "drop"];
     let header: Vec<String> = columns.iter().map(|column| format!("{column:>6}")).collect();

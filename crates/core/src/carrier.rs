@@ -227,7 +227,6 @@ mod tests {
         start + Duration::from_millis(ms)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as a beginning")]
     fn buffer() -> (PlayBuffer, Instant) {
         let start = crate::call::epoch();
         (PlayBuffer::new(start), start)

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 fn demo(arguments: &[&str]) -> Result<(), String> {
     setup::build_tools()?;
-    let run = ["run", "--quiet", "--package", "voice-bot", "--", "demo"];
-    println!("Building voice-bot; the first time this takes a minute or two.");
+    let run = ["run", "--package", "voice-bot", "--", "demo"];
+    println!("Building voice-bot; the first time this takes some minutes.");
     shell::cargo(&[&run, arguments].concat())
 }

@@ -269,3 +269,6 @@ fn log(event: &Event) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -285,3 +285,6 @@ fn answer<T>(reply: oneshot::Sender<T>, value: T) {
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+#[cfg(test)]
+mod tests;

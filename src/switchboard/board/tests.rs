@@ -1,0 +1,178 @@
+//! Slots come back, whatever becomes of the calls that had them.
+
+use std::future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::time::timeout;
+use voice_bot_core::leg::Format;
+use voice_bot_core::leg::caller;
+use voice_bot_core::pool;
+use voice_bot_core::record::EndReason;
+
+use super::super::Switchboard;
+use super::*;
+use crate::engine::{BoxFuture, Session};
+use crate::port::FarEnd;
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an engine does when it is asked for a session.
+#[derive(Debug, Clone, Copy)]
+enum Opens {
+    Panics,
+    Fails,
+    Never,
+}
+
+struct Fake {
+    opens: Opens,
+    asked: AtomicUsize,
+}
+
+impl Engine for Fake {
+    fn name(&self) -> &str {
+        "fake"
+    }
+
+    fn sessions(&self) -> usize {
+        2
+    }
+
+    fn open(&self, _persona: Persona) -> BoxFuture<'_, Result<Session, OpenError>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async {
+            match self.opens {
+                Opens::Panics => panic!("the engine's adapter has a fault"),
+                Opens::Fails => Err(OpenError::Unreachable),
+                Opens::Never => future::pending().await,
+            }
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), OpenError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
+    let engine = Arc::new(Fake { opens, asked: AtomicUsize::new(0) });
+    let engines: Vec<Arc<dyn Engine>> = vec![engine.clone()];
+    let (call, pool) = (call::Config::default(), pool::Config::default());
+    (Settings { engines, call, pool, max_calls: 10 }, engine)
+}
+
+fn persona() -> Persona {
+    Persona { name: "test".into(), voice: "v".into(), prompt: "p".into() }
+}
+
+async fn connect(switchboard: &Switchboard, id: &CallId) -> FarEnd<caller::Event, caller::Command> {
+    let (near, far) = CallerPort::pair(16, 16);
+    switchboard.connect(id.clone(), persona(), near).await.unwrap();
+    far.events.try_send(caller::Event::Started(Format::Mulaw)).unwrap();
+    far
+}
+
+async fn record(switchboard: &Switchboard, id: &CallId) -> Option<CallRecord> {
+    timeout(PATIENCE, switchboard.record(id.clone())).await.unwrap()
+}
+
+/// Waits until the slots stand like this: free, taken, resting.
+async fn slots(switchboard: &Switchboard, wanted: (usize, usize, usize)) {
+    let come = async {
+        loop {
+            let slots = switchboard.overview().await.slots;
+            if (slots.free, slots.taken, slots.resting) == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, come).await.is_ok(), "the slots never are {wanted:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_panics_costs_its_call_and_no_slot() {
+    let (settings, engine) = settings(Opens::Panics);
+    let switchboard = Switchboard::start(settings);
+    for n in 1..=5 {
+        let id = CallId::new(&format!("CA{n}"));
+        switchboard.admit(id.clone(), persona()).await.unwrap();
+        let mut far = connect(&switchboard, &id).await;
+        assert_eq!(timeout(PATIENCE, far.commands.recv()).await.unwrap(), None);
+        assert_eq!(record(&switchboard, &id).await, None, "nothing is left of it");
+        slots(&switchboard, (2, 0, 0)).await;
+        assert!(switchboard.overview().await.calls.is_empty());
+        assert_eq!(engine.asked.load(Ordering::Relaxed), n);
+    }
+}
+
+#[tokio::test]
+async fn every_slot_is_tried_once_and_rests_when_its_engine_fails() {
+    let (settings, engine) = settings(Opens::Fails);
+    let switchboard = Switchboard::start(settings);
+    let id = CallId::new("CA1");
+    let _far = connect(&switchboard, &id).await;
+    let reason = record(&switchboard, &id).await.unwrap().reason;
+    assert_eq!(reason, EndReason::EngineUnreachable);
+    assert_eq!(engine.asked.load(Ordering::Relaxed), 2);
+    slots(&switchboard, (0, 0, 2)).await;
+    assert_eq!(switchboard.admit(id, persona()).await, Err(Refusal::Busy));
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_while_an_engine_is_opened_gives_the_slot_back() {
+    let (settings, engine) = settings(Opens::Never);
+    let switchboard = Switchboard::start(settings);
+    let id = CallId::new("CA1");
+    let far = connect(&switchboard, &id).await;
+    slots(&switchboard, (1, 1, 0)).await;
+    assert_eq!(engine.asked.load(Ordering::Relaxed), 1);
+    drop(far);
+    assert_eq!(record(&switchboard, &id).await.unwrap().reason, EndReason::CallerLost);
+    slots(&switchboard, (2, 0, 0)).await;
+}
+
+/// A board without its task, and where slots come back.
+fn board() -> (Board, mpsc::UnboundedReceiver<Return>) {
+    let (settings, _engine) = settings(Opens::Never);
+    let (requests, _) = mpsc::channel(1);
+    let (returns, returned) = mpsc::unbounded_channel();
+    let (events, _) = broadcast::channel(1);
+    (Board::new(settings, requests.downgrade(), events, returns), returned)
+}
+
+fn free(board: &Board) -> usize {
+    board.overview(now()).slots.free
+}
+
+#[test]
+fn a_slot_comes_back_though_nobody_says_that_its_call_is_over() {
+    let (mut board, mut returned) = board();
+    let id = CallId::new("CA1");
+    let (lease, _engine) = board.take(id.clone(), now()).unwrap();
+    assert_eq!(free(&board), 1);
+    assert!(board.take(id.clone(), now()).is_none(), "a call has one engine");
+    drop(lease);
+    let (slot, call, failed) = returned.try_recv().unwrap();
+    board.give_back(slot, &call, failed);
+    assert_eq!(free(&board), 2);
+    // Said twice, it does no harm to the next one who has the slot.
+    let other = CallId::new("CA2");
+    let (_lease, _engine) = board.take(other, now()).unwrap();
+    board.give_back(slot, &call, failed);
+    board.finish(&id, None);
+    assert_eq!(free(&board), 1);
+}
+
+#[test]
+fn a_slot_that_nobody_waits_for_any_more_comes_back() {
+    let (mut board, mut returned) = board();
+    let (reply, answer) = oneshot::channel();
+    drop(answer);
+    board.handle(Request::Take(CallId::new("CA1"), reply), now());
+    assert_eq!(free(&board), 1);
+    let (slot, call, failed) = returned.try_recv().unwrap();
+    board.give_back(slot, &call, failed);
+    assert_eq!(free(&board), 2);
+}

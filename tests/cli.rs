@@ -1,0 +1,276 @@
+//! Runs the program as a user does: what it says about wrong input, how it starts and stops, and
+//! what it keeps out of its log.
+#![expect(clippy::unwrap_used, reason = "a test may stop where its world cannot be built")]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+use voice_bot::dial::{self, Ended, Plan, wav};
+use voice_bot_core::demo::GREETING_TEXT;
+
+/// Far more than anything here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program in this folder, with nothing but these arguments to go by.
+fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_voice-bot"));
+    command.args(arguments).current_dir(folder).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let child = program(folder, arguments).spawn().unwrap();
+    let (done, output) = mpsc::channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    output.recv_timeout(PATIENCE).unwrap().unwrap()
+}
+
+/// The one line with which the program refuses these arguments.
+fn refusal(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    let errors: Vec<&str> = said.lines().collect();
+    let [line] = errors[..] else { panic!("{arguments:?} is refused in one line: {said}") };
+    assert!(line.starts_with("error: "), "{line}");
+    line.to_owned()
+}
+
+fn refuses(folder: &Path, arguments: &[&str], words: &[&str]) {
+    let line = refusal(folder, arguments);
+    for word in words {
+        assert!(line.contains(word), "{arguments:?} should name {word:?}: {line}");
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_named_with_its_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let write = |name: &str, text: &str| std::fs::write(here.join(name), text).unwrap();
+    write("key.toml", "[server]\nprot = 1\n");
+    write("value.toml", "[call]\ndrain_ms = -1\n");
+    write("syntax.toml", "[server\n");
+    for (file, words) in [
+        ("key.toml", ["key.toml", "line 2", "prot", "port"]),
+        ("value.toml", ["value.toml", "call.drain_ms", "-1", "from 0 to 30000"]),
+        ("syntax.toml", ["syntax.toml", "line 1", "", ""]),
+        ("absent.toml", ["absent.toml", "--config", "", ""]),
+    ] {
+        refuses(here, &["serve", "--config", file], &words);
+    }
+    std::fs::create_dir(here.join("personas")).unwrap();
+    let persona = |voice: &str, prompt: &str| {
+        let text = format!("name = \"anna\"\nvoice = \"{voice}\"\nprompt = \"{prompt}\"\n");
+        write("personas/anna.toml", &text);
+    };
+    persona("NATF22.pt", "Be kind.");
+    refuses(here, &["serve"], &["personas/anna.toml", "voice", "NATF22.pt", "NATF2.pt"]);
+    persona("NATF2.pt", &"so ".repeat(3000));
+    refuses(here, &["serve"], &["personas/anna.toml", "prompt", "shorten"]);
+    persona("NATF2.pt", "");
+    refuses(here, &["serve"], &["personas/anna.toml", "prompt"]);
+}
+
+#[test]
+fn what_is_wrong_in_the_arguments_is_named_with_its_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    std::fs::write(here.join("text.wav"), "This is no sound.").unwrap();
+    wav::write(&here.join("call.wav"), &[0; 800], &[]).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["serve", "--port", &port], &["port", &port, "choose another"]),
+        (&["engine", "--port", &port], &["port", &port, "choose another"]),
+        (&["serve", "--port", "many"], &["--port", "many", "--help"]),
+        (&["serve", "--port", "70000"], &["--port", "70000", "65535"]),
+        (&["serve", "--host", "here"], &["--host", "here", "127.0.0.1"]),
+        (&["serve", "--prot", "1"], &["--prot", "--port"]),
+        (&["serve", "--demo", "0"], &["--demo", "0", "1..=1000"]),
+        (&["serve", "--engine-url", "gpu:8998"], &["--engine-url", "gpu:8998", "wss://"]),
+        (&["serve", "--engine-url", "ftp://gpu"], &["--engine-url", "ftp", "wss://"]),
+        (&["serve", "--public-url", "http://bot.example"], &["--public-url", "https://"]),
+        (&["serve", "--persona", "nobody"], &["--persona", "nobody", "assistant"]),
+        (&["serve", "--log-level", "loud"], &["--log-level", "loud", "debug"]),
+        (&["serve", "--log-format", "xml"], &["--log-format", "xml", "json"]),
+        (&["dial"], &["--wav", "--help"]),
+        (&["dial", "--wav", "absent.wav"], &["--wav", "absent.wav", "exists"]),
+        (&["dial", "--wav", "text.wav"], &["--wav", "text.wav", "ffmpeg"]),
+        (&["dial", "--wav", "x", "--webhook", "over there"], &["--webhook", "over there"]),
+        (&["dial", "--wav", "x", "--calls", "0"], &["--calls", "0", "1..=1000"]),
+        (&["demo", "--wav", "absent.wav"], &["--wav", "absent.wav", "exists"]),
+        (&["demo", "--wav", "text.wav"], &["--wav", "text.wav", "ffmpeg"]),
+        (&["dial", "--wav", "call.wav", "--out", "no/x.wav"], &["--out", "no/x.wav", "folder"]),
+        (&["demo", "--out", "no/folder/x.wav"], &["--out", "no/folder/x.wav", "folder"]),
+        (&["demo", "--log-level", "loud"], &["--log-level", "loud", "debug"]),
+        (&["engine", "--greeting", "absent.wav"], &["--greeting", "absent.wav", "WAV"]),
+        (&["engine", "--greeting", "text.wav"], &["--greeting", "text.wav", "WAV"]),
+        (&["engine", "--behaviour", "sing"], &["--behaviour", "sing", "parrot"]),
+        (&["answer"], &["answer", "--help"]),
+    ];
+    for (arguments, words) in cases {
+        refuses(here, arguments, words);
+    }
+    let url = format!("http://127.0.0.1:{port}/twiml");
+    drop(taken);
+    let dialled = ["dial", "--wav", "call.wav", "--webhook", &url];
+    refuses(here, &dialled, &[&url, "is the server running"]);
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [vec![], vec!["serve"], vec!["demo"], vec!["dial"], vec!["engine"]] {
+        let arguments = [command.as_slice(), &["--help"]].concat();
+        let output = run(folder.path(), &arguments);
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(help.contains("Usage: voice-bot") && help.len() > 300, "{help}");
+        assert!(output.stderr.is_empty());
+    }
+    let version = run(folder.path(), &["--version"]);
+    assert!(version.stdout.starts_with(b"voice-bot "));
+    let bare = run(folder.path(), &[]);
+    assert_eq!(bare.status.code(), Some(2));
+    assert!(String::from_utf8(bare.stderr).unwrap().contains("Usage: voice-bot"));
+}
+
+/// A running program and its log.
+struct Running {
+    child: Child,
+    log: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already, as it should have.
+        self.child.kill().ok();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Running {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = program(folder, arguments).stdout(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, log) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|l| sender.send(l)));
+        Self { child, log, seen: Vec::new() }
+    }
+
+    /// Reads the log up to the event with these words.
+    fn logs(&mut self, words: &str) -> Value {
+        loop {
+            let Ok(line) = self.log.recv_timeout(PATIENCE) else {
+                panic!("the log has no {words:?}: {:#?}", self.seen);
+            };
+            self.seen.push(line);
+            let line = &self.seen[self.seen.len() - 1];
+            if line.contains(words) {
+                return serde_json::from_str(line).unwrap();
+            }
+        }
+    }
+
+    /// Sends SIGTERM and waits; the exit status, the time it took, and the whole log.
+    fn terminate(mut self) -> (Option<i32>, Duration, String) {
+        let begun = Instant::now();
+        let process = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+            self.seen.push(line);
+        }
+        let status = self.child.wait().unwrap();
+        (status.code(), begun.elapsed(), self.seen.join("\n"))
+    }
+}
+
+#[test]
+fn a_server_starts_takes_a_call_and_stops_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["serve", "--demo", "--port", "0", "--log-level", "trace"];
+    let mut server = Running::start(folder.path(), &arguments);
+    let listening = server.logs("listening");
+    let webhook = listening["webhook"].as_str().unwrap().parse().unwrap();
+    let plan = Plan {
+        from: "+15550171".to_owned(),
+        to: "+15550172".to_owned(),
+        tail: Duration::from_secs(30),
+        find_lag: false,
+        limit: Some(Duration::from_secs(30)),
+        ..Plan::new(webhook, vec![0; 160])
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let call = runtime.spawn(dial::place(plan, |_| {}));
+    server.logs("engine said");
+    call.abort();
+    let record = server.logs("call ended");
+    assert_eq!(record["level"], "INFO");
+    let (status, took, log) = server.terminate();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(log.contains("stopping") && log.contains("\"stopped\""), "{log}");
+    has_nothing_personal(&log, &["+15550171", "15550172"]);
+}
+
+/// No number and no word of the demo engine's is in the log.
+fn has_nothing_personal(log: &str, numbers: &[&str]) {
+    assert!(log.contains("engine said") && log.contains("[redacted]"), "{log}");
+    for number in numbers {
+        assert!(!log.contains(number), "{number} is logged");
+    }
+    // Shorter words may stand in the log for reasons of their own.
+    let said = GREETING_TEXT.split_whitespace().map(|word| word.trim_matches(['.', ',', '!', '?']));
+    let said: Vec<&str> = said.filter(|word| word.len() > 5).collect();
+    assert!(!said.is_empty(), "{GREETING_TEXT}");
+    for word in said {
+        assert!(!log.contains(word), "{word:?} is logged");
+    }
+}
+
+#[test]
+fn a_server_without_its_engine_starts_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    // Bound but not listening, so that nobody else listens there either.
+    let kept = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    kept.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let gone = kept.local_addr().unwrap().as_socket().unwrap().to_string();
+    let url = format!("ws://{gone}");
+    let mut server = Running::start(folder.path(), &["serve", "--port", "0", "--engine-url", &url]);
+    server.logs("\"listening\"");
+    let warning = server.logs("cannot be reached");
+    assert_eq!((&warning["level"], &warning["engine"]), (&"WARN".into(), &gone.into()));
+    assert!(warning["message"].as_str().unwrap().contains("--engine-url"), "{warning}");
+    let (status, took, _) = server.terminate();
+    assert_eq!(status, Some(0));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_demo_writes_its_recording_and_logs_nothing_personal() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    wav::write(&here.join("short.wav"), &wav::bundled_speech()[..4000], &[]).unwrap();
+    let arguments = ["demo", "--json", "--log-level", "debug", "--wav", "short.wav"];
+    let output = run(here, &arguments);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ended"], serde_json::to_value(Ended::CallerHungUp).unwrap());
+    assert_eq!(report["faults"], serde_json::json!({}));
+    assert!(report["lag"]["correlation"].as_f64().unwrap() > 0.3, "{}", report["lag"]);
+    let call = hound::WavReader::open(here.join("call.wav")).unwrap();
+    assert_eq!((call.spec().channels, call.spec().sample_rate), (2, 8000));
+    assert!(call.duration() > 8000 * 10);
+    has_nothing_personal(&log, &["15550100", "15550199"]);
+}

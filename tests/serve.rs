@@ -257,6 +257,25 @@ async fn a_second_call_on_the_only_engine_hears_that_it_is_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_calls_are_taken_than_may_run_though_engines_are_free() {
+    let engines = [demo(quick(Behaviour::Tone)).await, demo(quick(Behaviour::Tone)).await];
+    let mut config = config(&engines.each_ref().map(at));
+    config.server.max_calls = 1;
+    let site = Site::open(&config).await;
+    assert!(site.twiml("CA1").await.contains("<Connect"));
+    assert!(site.twiml("CA1").await.contains("<Connect"), "it does not stand in its own way");
+    let busy = site.twiml("CA2").await;
+    assert!(is_spoken(&busy, BUSY), "CA1 is about to connect: {busy}");
+    let mut first = Phone::started(&site, "CA1").await;
+    site.is_in_a_call().await;
+    assert!(is_spoken(&site.twiml("CA2").await, BUSY));
+    let mut unannounced = Phone::started(&site, "CA3").await;
+    assert_eq!(unannounced.closed().await, Some(1013));
+    first.stop().await;
+    site.still_works().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_stream_of_a_running_call_is_refused_and_the_first_unharmed() {
     let (site, demo) = Site::with_demo(quick(Behaviour::Tone)).await;
     site.twiml("CA1").await;

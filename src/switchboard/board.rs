@@ -149,19 +149,21 @@ impl Board {
     }
 
     fn admit(&mut self, call: CallId, persona: Persona, now: Instant) -> Result<(), Refusal> {
-        self.admitted.retain(|_, (_, until)| *until > now);
-        self.has_room(&call)?;
+        self.has_room(&call, now)?;
         self.pool.reserve(&call, now).ok_or(Refusal::Busy)?;
         self.admitted.insert(call, (persona, now + self.admission));
         Ok(())
     }
 
-    fn has_room(&self, call: &CallId) -> Result<(), Refusal> {
+    /// Calls that are about to connect have their place already.
+    fn has_room(&mut self, call: &CallId, now: Instant) -> Result<(), Refusal> {
+        self.admitted.retain(|_, (_, until)| *until > now);
+        let others = self.admitted.keys().filter(|admitted| *admitted != call).count();
         if self.stopping {
             Err(Refusal::Stopping)
         } else if self.running.contains_key(call) {
             Err(Refusal::Duplicate)
-        } else if self.running.len() >= self.max_calls {
+        } else if self.running.len() + others >= self.max_calls {
             Err(Refusal::Full)
         } else {
             Ok(())
@@ -175,7 +177,7 @@ impl Board {
         caller: CallerPort,
         now: Instant,
     ) -> Result<(), Refusal> {
-        self.has_room(&id)?;
+        self.has_room(&id, now)?;
         let requests = self.requests.upgrade().ok_or(Refusal::Stopping)?;
         let persona = self.admitted.remove(&id).map_or(persona, |(persona, _)| persona);
         let span = info_span!("call", id = %id, persona = persona.name);

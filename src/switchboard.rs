@@ -75,6 +75,7 @@ enum Request {
     Admit(CallId, Persona, oneshot::Sender<Result<(), Refusal>>),
     Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<(), Refusal>>),
     Take(CallId, oneshot::Sender<Option<(Lease, Arc<dyn Engine>)>>),
+    Cancel(CallId),
     HangUp(CallId),
     Record(CallId, oneshot::Sender<Option<CallRecord>>),
     Overview(oneshot::Sender<Overview>),
@@ -119,6 +120,12 @@ impl Switchboard {
     /// What is left of a call; waits for the end of one that still runs. `None` for an unknown one.
     pub async fn record(&self, call: CallId) -> Option<CallRecord> {
         self.ask(|reply| Request::Record(call, reply)).await.flatten()
+    }
+
+    /// Drops what is kept for a call that was admitted and will not connect.
+    pub async fn cancel(&self, call: CallId) {
+        // A switchboard that is gone keeps nothing.
+        drop(self.requests.send(Request::Cancel(call)).await);
     }
 
     /// Ends a call politely, if it runs.

@@ -580,6 +580,28 @@ async fn what_cannot_be_understood_is_counted_and_the_call_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_in_a_format_that_is_not_spoken_here_is_refused() {
+    let (site, demo) = Site::with_demo(quick(Behaviour::Tone)).await;
+    site.twiml("CA1").await;
+    let mut phone = Phone::open(&site, "CA1").await;
+    let start = phone.carrier.start(&BTreeMap::new()).replace("audio/x-mulaw", "audio/x-l16");
+    phone.send(start).await;
+    assert_eq!(phone.closed().await, Some(1003));
+    assert!(is_spoken(&site.after("CA1").await, FAILED));
+    assert_eq!(site.engaged().await, 0, "nothing is kept for a call that is over");
+    for start in [
+        r#"{"event":"start","streamSid":"MZ1","start":{"callSid":"../x"}}"#.to_owned(),
+        r#"{"event":"start","streamSid":"MZ1","start":{"callSid":""}}"#.to_owned(),
+    ] {
+        let mut phone = Phone::open(&site, "CA2").await;
+        phone.send(start).await;
+        assert_eq!(phone.closed().await, Some(1008));
+    }
+    assert_eq!(demo.stats().connections, 0);
+    site.still_works().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_without_a_start_is_closed() {
     let demo = demo(quick(Behaviour::Tone)).await;
     let mut config = config(&[at(&demo)]);

@@ -131,6 +131,10 @@ impl Board {
                 answer(reply, self.connect(call, persona, caller, now));
             }
             Request::Take(call, reply) => answer(reply, self.take(call, now)),
+            Request::Cancel(call) => {
+                self.admitted.remove(&call);
+                self.pool.cancel(&call);
+            }
             Request::HangUp(call) => self.order(&call, Control::HangUp),
             Request::Record(call, reply) => match self.running.get_mut(&call) {
                 Some(running) => running.waiting.push(reply),

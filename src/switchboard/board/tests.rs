@@ -133,6 +133,20 @@ async fn a_caller_who_leaves_while_an_engine_is_opened_gives_the_slot_back() {
     slots(&switchboard, (2, 0, 0)).await;
 }
 
+#[tokio::test]
+async fn a_cancelled_admission_keeps_nothing() {
+    let (settings, _engine) = settings(Opens::Never);
+    let switchboard = Switchboard::start(settings);
+    let calls = [1, 2, 3].map(|n| CallId::new(&format!("CA{n}")));
+    assert_eq!(switchboard.admit(calls[0].clone(), persona()).await, Ok(()));
+    assert_eq!(switchboard.admit(calls[1].clone(), persona()).await, Ok(()));
+    assert_eq!(switchboard.admit(calls[2].clone(), persona()).await, Err(Refusal::Busy));
+    switchboard.cancel(calls[0].clone()).await;
+    assert_eq!(switchboard.admit(calls[2].clone(), persona()).await, Ok(()));
+    switchboard.cancel(CallId::new("CA9")).await;
+    assert_eq!(switchboard.overview().await.slots.reserved, 2);
+}
+
 /// A board without its task, and where slots come back.
 fn board() -> (Board, mpsc::UnboundedReceiver<Return>) {
     let (settings, _engine) = settings(Opens::Never);

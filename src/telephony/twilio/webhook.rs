@@ -46,6 +46,9 @@ pub(super) async fn after(
     let form = Form::read(request).await?;
     let call = form.call()?;
     let record = line.switchboard().record(call.clone()).await;
+    if record.is_none() {
+        line.switchboard().cancel(call.clone()).await;
+    }
     let reason = record.map(|record| record.reason);
     info!(%call, ?reason, "stream is over");
     let say = line.say();

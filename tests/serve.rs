@@ -674,6 +674,25 @@ async fn a_flood_of_junk_drowns_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_vanishes_behind_a_flood_is_missed_at_once() {
+    let (site, _demo) = Site::with_demo(quick(Behaviour::Tone)).await;
+    for call in ["CA1", "CA2", "CA3"] {
+        let mut phone = Phone::started(&site, call).await;
+        phone.hears_the_bot().await;
+        for _ in 0..3_000 {
+            phone.socket.feed(Message::text("junk")).await.unwrap();
+        }
+        phone.socket.flush().await.unwrap();
+        drop(phone);
+        let gone = Instant::now();
+        assert_eq!(site.record(call).await.reason, EndReason::CallerLost);
+        assert!(gone.elapsed() < Duration::from_secs(5), "{:?}", gone.elapsed());
+        until("nothing is taken", async || site.engaged().await == 0).await;
+    }
+    site.still_works().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_to_go_without_a_stop_ends_the_call() {
     let (site, _demo) = Site::with_demo(quick(Behaviour::Tone)).await;
     let mut closing = Phone::started(&site, "CA1").await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use voice_bot_core::leg::Audio;
@@ -69,6 +70,7 @@ async fn serve(mut socket: WebSocket, line: Line) {
         }
     };
     let (near, far) = CallerPort::pair(EVENTS, COMMANDS);
+    let last = far.events.clone().try_reserve_owned().ok();
     let persona = line.personas().default_persona().clone();
     if let Err(refusal) = line.switchboard().connect(call.clone(), persona, near).await {
         warn!(%call, %refusal, "stream refused");
@@ -82,6 +84,7 @@ async fn serve(mut socket: WebSocket, line: Line) {
         decoder,
         encoder,
         far,
+        last,
         seen: BTreeSet::new(),
         lost: 0,
     };
@@ -112,6 +115,8 @@ struct Stream {
     decoder: Decoder,
     encoder: Encoder,
     far: FarEnd<Event, Command>,
+    /// A place for the event that says how the stream ended, which no flood can take.
+    last: Option<OwnedPermit<Event>>,
     /// Kinds of faults that were logged, so that each is logged once.
     seen: BTreeSet<Fault>,
     /// Events that the driver did not take in time.
@@ -186,9 +191,14 @@ impl Stream {
         true
     }
 
-    /// Hands an event to the driver. One that does not fit is lost and counted; that the stream
-    /// ended cannot be lost, since the port closes with it.
+    /// Hands an event to the driver. One that does not fit is lost and counted.
     fn report(&mut self, event: Event) {
+        if matches!(event, Event::Left(_))
+            && let Some(place) = self.last.take()
+        {
+            drop(place.send(event));
+            return;
+        }
         if let Event::Fault(fault) = event
             && self.seen.insert(fault)
         {

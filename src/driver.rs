@@ -234,9 +234,14 @@ impl EngineLeg {
                     engine::Event::OpenFailed(error)
                 }
             },
-            Self::Open { port, .. } => {
-                port.recv().await.unwrap_or(engine::Event::Closed(engine::Closed::Lost))
-            }
+            Self::Open { port, .. } => match port.recv().await {
+                Some(event) => event,
+                None => {
+                    // The session is gone already, so there is nothing to close or to wait for.
+                    *self = Self::None;
+                    engine::Event::Closed(engine::Closed::Lost)
+                }
+            },
         }
     }
 }

@@ -124,6 +124,27 @@ async fn a_caller_who_goes_while_an_engine_is_prepared_frees_it() {
 }
 
 #[tokio::test]
+async fn a_session_that_panics_ends_the_call_and_gives_its_lease_back() {
+    let gone = Gone::default();
+    let (opener, mut far) = session(&gone);
+    let mut call = Running::start(16, opener);
+    let engine = tokio::spawn(async move {
+        far.events.send(engine::Event::Ready).await.unwrap();
+        let command = far.commands.recv().await;
+        panic!("the engine's session fails at {command:?}");
+    });
+    call.reaches(Phase::Live).await;
+    call.caller.events.send(caller::Event::Audio(silence())).await.unwrap();
+    assert!(engine.await.unwrap_err().is_panic());
+    // The mark behind the last audio comes, and is answered.
+    let mark = timeout(PATIENCE, call.caller.commands.recv()).await.unwrap();
+    assert_eq!(mark, Some(caller::Command::Mark(1)));
+    call.caller.events.send(caller::Event::MarkPlayed(1)).await.unwrap();
+    assert_eq!(call.ends().await.reason, EndReason::EngineLost);
+    gone.comes_true().await;
+}
+
+#[tokio::test]
 async fn a_driver_that_is_dropped_closes_its_session_and_gives_its_lease_back() {
     let gone = Gone::default();
     let (opener, mut far) = session(&gone);

@@ -1,6 +1,6 @@
 //! Puts the parts together: engines, switchboard, Twilio line and health routes make a server.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 use url::Url;
 use voice_bot_core::audio::playout;
@@ -24,6 +26,10 @@ use crate::web::Readiness;
 
 /// What a call may take to end once it was told that the server stops, beyond its own drain.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long Twilio may take to ask what to tell a caller whose stream has just ended.
+const LAST_QUESTIONS: Duration = Duration::from_secs(1);
+/// How long connections without a call may stay open behind that.
+const STRAGGLERS: Duration = Duration::from_secs(2);
 
 /// A server that answers calls: routes to be served, and the calls behind them.
 ///
@@ -92,10 +98,14 @@ impl Server {
     }
 
     /// Takes no more calls and waits for those that run: `server.shutdown_grace_s`, then politely
-    /// ended.
+    /// ended. The routes must be served until this returns, so that callers are told.
     pub async fn stop(&self) {
         self.readiness.stop();
+        let talking = !self.switchboard.overview().await.calls.is_empty();
         self.switchboard.stop(self.grace, LAST_WORDS).await;
+        if talking {
+            sleep(LAST_QUESTIONS).await;
+        }
     }
 
     /// Serves on `listener` until `shutdown` resolves, then stops gracefully.
@@ -108,17 +118,31 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
         let stopping = self.clone();
+        let (calls_over, no_calls) = oneshot::channel::<()>();
         let stopped = async move {
             shutdown.await;
             info!("stopping: no new calls, running ones may finish");
             stopping.stop().await;
+            drop(calls_over);
+        };
+        let overdue = async {
+            // An error is the news itself: the sender is gone.
+            drop(no_calls.await);
+            sleep(STRAGGLERS).await;
         };
         let listener = listener.tap_io(|connection| {
             if let Err(error) = connection.set_nodelay(true) {
                 debug!(%error, "a connection keeps Nagle's algorithm");
             }
         });
-        axum::serve(listener, self.router()).with_graceful_shutdown(stopped).await
+        let serving = axum::serve(listener, self.router()).with_graceful_shutdown(stopped);
+        tokio::select! {
+            served = serving.into_future() => served,
+            () = overdue => {
+                info!("connections without a call are still open and were left behind");
+                Ok(())
+            }
+        }
     }
 }
 

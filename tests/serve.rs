@@ -744,6 +744,37 @@ async fn a_server_that_stops_lets_a_running_call_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_ends_what_takes_too_long_with_a_word() {
+    let demo = demo(quick(Behaviour::Tone)).await;
+    let mut config = config(&[at(&demo)]);
+    config.server.shutdown_grace = Duration::from_millis(300);
+    let mut site = Site::open(&config).await;
+    let mut phone = Phone::started(&site, "CA1").await;
+    phone.hears_the_bot().await;
+    let (stop, _) = oneshot::channel();
+    std::mem::replace(&mut site.stop, stop).send(()).unwrap();
+    assert_eq!(phone.closed().await, Some(1000));
+    // Twilio is not next door.
+    sleep(Duration::from_millis(400)).await;
+    assert!(is_spoken(&site.after("CA1").await, FAILED));
+    assert_eq!(site.record("CA1").await.reason, EndReason::ShutDown);
+    timeout(PATIENCE, site.running).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_waits_for_no_stranger() {
+    let (site, _demo) = Site::with_demo(quick(Behaviour::Tone)).await;
+    let address = site.base.socket_addrs(|| None).unwrap()[0];
+    let mut halting = TcpStream::connect(address).await.unwrap();
+    halting.write_all(b"POST /twiml HTTP/1.1\r\nHost: x\r\nContent-Le").await.unwrap();
+    let silent = TcpStream::connect(address).await.unwrap();
+    let unstarted = Phone::open(&site, "CA1").await;
+    site.stop.send(()).unwrap();
+    timeout(Duration::from_secs(8), site.running).await.unwrap().unwrap().unwrap();
+    drop((halting, silent, unstarted));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_and_readiness_tell_what_they_should() {
     let (site, _demo) = Site::with_demo(quick(Behaviour::Tone)).await;
     assert_eq!(site.http("GET", "/health", "").await.0, 200);

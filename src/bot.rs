@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 use voice_bot_core::audio::frame::Rate;
 use voice_bot_core::call;
@@ -110,7 +110,10 @@ impl Conversation {
                 biased;
                 command = self.far.commands.recv() => match command {
                     Some(command) => self.obey(command),
-                    None => return self.end().await,
+                    None => match self.last_word() {
+                        None => return self.end().await,
+                        word => word,
+                    },
                 },
                 event = self.events.recv() => self.witness(event),
             };
@@ -123,7 +126,8 @@ impl Conversation {
 
     /// Hangs up and waits for the end; what was still to be heard is dropped.
     pub async fn hang_up(mut self) -> Option<CallRecord> {
-        self.tell(CallerEvent::Left(Left::HungUp));
+        // An error means that the call is over already.
+        drop(self.far.events.send(CallerEvent::Left(Left::HungUp)).await);
         loop {
             match self.recv().await? {
                 Heard::Ended(record) => return Some(*record),
@@ -160,10 +164,25 @@ impl Conversation {
         }
     }
 
+    /// A word that was said before the end and not given out yet.
+    fn last_word(&mut self) -> Option<Heard> {
+        loop {
+            let event = match self.events.try_recv() {
+                Ok(event) => Ok(event),
+                Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            };
+            if let Some(word) = self.witness(event) {
+                return Some(word);
+            }
+        }
+    }
+
     async fn end(&mut self) -> Option<Heard> {
+        let record = self.switchboard.record(self.id.clone()).await;
+        // Only now: whoever is cancelled while waiting for the record asks again.
         self.ended = true;
-        let record = self.switchboard.record(self.id.clone()).await?;
-        Some(Heard::Ended(Box::new(record)))
+        Some(Heard::Ended(Box::new(record?)))
     }
 }
 

@@ -197,6 +197,18 @@ async fn an_engine_of_ones_own_is_heard_at_every_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_words_of_an_engine_that_leaves_come_before_the_end() {
+    for _ in 0..5 {
+        let repeater = Repeater { rate: Rate::Hz8000, leaves_after: 10 };
+        let bot = VoiceBot::new(vec![Arc::new(repeater)]);
+        let given = ended(bot.converse(persona(), Rate::Hz8000).await.unwrap()).await;
+        assert_eq!(given.words, ["Well,", "good", "bye"]);
+        assert_eq!(given.audio.len(), 10 * 160, "what it said is played to its end");
+        assert_eq!(given.record.unwrap().reason, EndReason::EngineLeft);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_a_conversation_frees_its_engine() {
     let demo = demo(quick(Behaviour::Tone)).await;
     let bot = bot(&demo);
@@ -230,4 +242,19 @@ async fn an_engine_that_is_not_there_ends_the_conversation() {
     let bot = VoiceBot::new(vec![Arc::new(engine)]);
     let given = ended(bot.converse(persona(), Rate::Hz24000).await.unwrap()).await;
     assert_eq!(given.record.unwrap().reason, EndReason::EngineUnreachable);
+}
+
+#[tokio::test]
+async fn hanging_up_is_not_lost_behind_too_much_audio() {
+    let repeater = Repeater { rate: Rate::Hz8000, leaves_after: usize::MAX };
+    let bot = VoiceBot::new(vec![Arc::new(repeater)]);
+    let mut talk = bot.converse(persona(), Rate::Hz8000).await.unwrap();
+    // On this thread nobody takes the audio while it is sent.
+    for _ in 0..1000 {
+        talk.send(&tone(Rate::Hz8000));
+    }
+    assert!(talk.dropped() > 0);
+    let begun = Instant::now();
+    assert_eq!(hang_up(talk).await.reason, EndReason::CallerHungUp);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }

@@ -94,7 +94,7 @@ impl Driver {
             match self.obey() {
                 Obeyed::Until(deadline) => {
                     let input = self.next_input(deadline).await;
-                    trace!(?input, "input");
+                    trace!(input = ?Pii(&input), "input");
                     let now = now();
                     self.call.handle_input(input, now);
                     self.show(now);

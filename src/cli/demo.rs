@@ -57,6 +57,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         Some(file) => dial::wav::read(file).context("--wav")?,
         None => dial::wav::bundled_speech(),
     };
+    // Better to know now than after the call that it cannot be written.
+    dial::wav::write(&args.out, &[], &[]).context("--out")?;
     let demo = DemoEngines::start(1, DemoOptions::default()).await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;
     let base = local_url(listener.local_addr().context("cannot read the address listened on")?);

@@ -56,6 +56,13 @@ struct Outcome {
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let samples = dial::wav::read(&args.wav).context("--wav")?;
     let placed = usize::from(args.calls);
+    let recording = |call: usize| {
+        args.out.as_ref().map(|out| if placed == 1 { out.clone() } else { numbered(out, call) })
+    };
+    // Better to know now than after the calls that they cannot be written.
+    if let Some(path) = recording(1) {
+        dial::wav::write(&path, &[], &[]).context("--out")?;
+    }
     let plan = Plan {
         from: args.from,
         to: args.to,
@@ -67,9 +74,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     if let (true, Some(error)) = (calls.is_empty(), not_answered.first()) {
         anyhow::bail!("{error}");
     }
-    if let Some(out) = &args.out {
-        for (index, call) in calls.iter().enumerate() {
-            let path = if placed == 1 { out.clone() } else { numbered(out, index + 1) };
+    for (number, call) in (1..).zip(&calls) {
+        if let Some(path) = recording(number) {
             dial::wav::write(&path, &call.caller, &call.bot).context("--out")?;
         }
     }

@@ -108,7 +108,8 @@ impl Server {
         }
     }
 
-    /// Serves on `listener` until `shutdown` resolves, then stops gracefully.
+    /// Serves on `listener` until `shutdown` resolves, then stops gracefully. Begins with a warning
+    /// for every engine that cannot be reached.
     ///
     /// # Errors
     /// Whatever accepting connections fails with for good.
@@ -135,6 +136,8 @@ impl Server {
                 debug!(%error, "a connection keeps Nagle's algorithm");
             }
         });
+        let readiness = self.readiness.clone();
+        tokio::spawn(async move { readiness.warn_of_absent().await });
         let serving = axum::serve(listener, self.router()).with_graceful_shutdown(stopped);
         tokio::select! {
             served = serving.into_future() => served,

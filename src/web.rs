@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use tracing::warn;
 
 use crate::engine::Engine;
 
@@ -54,14 +55,31 @@ impl Readiness {
         match *known {
             Some((at, count)) if at.elapsed() < FRESH => count,
             _ => {
-                let probes =
-                    self.engines.iter().map(|engine| timeout(PROBE_DEADLINE, engine.probe()));
-                let found = futures_util::future::join_all(probes).await;
-                let count = found.iter().filter(|probe| matches!(probe, Ok(Ok(())))).count();
+                let count = self.probe().await.into_iter().filter(|(_, found)| *found).count();
                 *known = Some((Instant::now(), count));
                 count
             }
         }
+    }
+
+    /// Logs a warning for every engine that cannot be reached now.
+    pub async fn warn_of_absent(&self) {
+        for (engine, _) in self.probe().await.into_iter().filter(|(_, found)| !found) {
+            warn!(
+                engine,
+                "this engine cannot be reached, so calls will fail; start PersonaPlex there, or \
+                 name its address with --engine-url, PERSONAPLEX_URL or engine.urls"
+            );
+        }
+    }
+
+    /// Every engine by name, and whether it can be reached.
+    async fn probe(&self) -> Vec<(&str, bool)> {
+        let probes = self.engines.iter().map(|engine| async move {
+            let probed = timeout(PROBE_DEADLINE, engine.probe()).await;
+            (engine.name(), matches!(probed, Ok(Ok(()))))
+        });
+        futures_util::future::join_all(probes).await
     }
 }
 

@@ -239,6 +239,24 @@ fn has_nothing_personal(log: &str, numbers: &[&str]) {
 }
 
 #[test]
+fn a_server_without_its_engine_starts_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    // Bound but not listening, so that nobody else listens there either.
+    let kept = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    kept.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let gone = kept.local_addr().unwrap().as_socket().unwrap().to_string();
+    let url = format!("ws://{gone}");
+    let mut server = Running::start(folder.path(), &["serve", "--port", "0", "--engine-url", &url]);
+    server.logs("\"listening\"");
+    let warning = server.logs("cannot be reached");
+    assert_eq!((&warning["level"], &warning["engine"]), (&"WARN".into(), &gone.into()));
+    assert!(warning["message"].as_str().unwrap().contains("--engine-url"), "{warning}");
+    let (status, took, _) = server.terminate();
+    assert_eq!(status, Some(0));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
 fn a_demo_writes_its_recording_and_logs_nothing_personal() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

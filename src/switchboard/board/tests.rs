@@ -169,12 +169,12 @@ fn a_slot_comes_back_though_nobody_says_that_its_call_is_over() {
     assert!(board.take(id.clone(), now()).is_none(), "a call has one engine");
     drop(lease);
     let (slot, call, failed) = returned.try_recv().unwrap();
-    board.give_back(slot, &call, failed);
+    board.give_back(&(slot, call.clone(), failed));
     assert_eq!(free(&board), 2);
     // Said twice, it does no harm to the next one who has the slot.
     let other = CallId::new("CA2");
     let (_lease, _engine) = board.take(other, now()).unwrap();
-    board.give_back(slot, &call, failed);
+    board.give_back(&(slot, call, failed));
     board.finish(&id, None);
     assert_eq!(free(&board), 1);
 }
@@ -187,6 +187,6 @@ fn a_slot_that_nobody_waits_for_any_more_comes_back() {
     board.handle(Request::Take(CallId::new("CA1"), reply), now());
     assert_eq!(free(&board), 1);
     let (slot, call, failed) = returned.try_recv().unwrap();
-    board.give_back(slot, &call, failed);
+    board.give_back(&(slot, call, failed));
     assert_eq!(free(&board), 2);
 }

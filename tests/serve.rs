@@ -386,9 +386,10 @@ async fn an_engine_that_refuses_is_told_to_the_caller() {
         loop {
             let (mut tcp, _) = listener.accept().await.unwrap();
             let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
-            let asked = tcp.read(&mut [0; 4096]).await.unwrap();
-            assert!(asked > 0);
-            tcp.write_all(answer).await.unwrap();
+            // The look whether it is there asks for nothing.
+            if tcp.read(&mut [0; 4096]).await.unwrap() > 0 {
+                tcp.write_all(answer).await.unwrap();
+            }
         }
     });
     let site = Site::open(&config(&[url])).await;

@@ -72,7 +72,7 @@ impl VoiceBot {
         self.switchboard.connect(id.clone(), persona, near).await?;
         let switchboard = self.switchboard.clone();
         let mut conversation =
-            Conversation { id, switchboard, far, events, ended: false, dropped: 0 };
+            Conversation { id, switchboard, far, events, ended: false, dropped: 0, missed: 0 };
         conversation.tell(CallerEvent::Started(Format::Pcm(rate)));
         Ok(conversation)
     }
@@ -86,6 +86,13 @@ pub struct Conversation {
     events: broadcast::Receiver<(CallId, Event)>,
     ended: bool,
     dropped: u64,
+    missed: u64,
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.tell(CallerEvent::Left(Left::HungUp));
+    }
 }
 
 impl Conversation {
@@ -101,6 +108,13 @@ impl Conversation {
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Events of the bot's conversations that this one did not look at in time, so that words may
+    /// be missing from what it heard.
+    #[must_use]
+    pub const fn missed(&self) -> u64 {
+        self.missed
     }
 
     /// What comes next; `None` after [`Heard::Ended`]. Safe to cancel.
@@ -156,11 +170,15 @@ impl Conversation {
         }
     }
 
-    fn witness(&self, event: Result<(CallId, Event), RecvError>) -> Option<Heard> {
+    fn witness(&mut self, event: Result<(CallId, Event), RecvError>) -> Option<Heard> {
         match event {
             Ok((id, Event::Word(word))) if id == self.id => Some(Heard::Word(word)),
+            Err(RecvError::Lagged(missed)) => {
+                self.missed += missed;
+                None
+            }
             Ok((_, Event::Word(_) | Event::Ended(_) | Event::Phase(_) | Event::Digit(_)))
-            | Err(RecvError::Lagged(_) | RecvError::Closed) => None,
+            | Err(RecvError::Closed) => None,
         }
     }
 

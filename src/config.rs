@@ -172,7 +172,7 @@ impl Default for EngineConfig {
             urls: vec![url],
             trust: Trust::WebRoots,
             connect_timeout: Duration::from_secs(5),
-            handshake_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(30),
             extra_voices: Vec::new(),
         }
     }
@@ -198,7 +198,8 @@ pub struct CallConfig {
     pub max_duration: Duration,
     /// A call ends when the carrier has sent no media for this long.
     pub caller_silence: Duration,
-    /// A call ends when the engine, while being fed, has given no audio for this long.
+    /// A call ends when the engine, while being fed, has given no audio for this long, or lags
+    /// behind what it is fed by this much.
     pub engine_silence: Duration,
     /// How long the carrier may take from connecting to its start message.
     pub start_timeout: Duration,

@@ -2,7 +2,6 @@
 //!
 //! One task per call owns everything here; there is no lock. It decides nothing.
 
-use std::any::Any;
 use std::future;
 use std::time::{Duration, Instant};
 
@@ -25,12 +24,18 @@ const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
 /// How long a closed engine session may take to be gone before its lease is given back anyway.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// An engine session together with the right to use it, which ends when `lease` is dropped.
+/// The right to use an engine's slot; dropping it gives the slot back.
+pub trait Lease: Send {
+    /// Notes that the engine did not keep its side, so that it rests before it is used again.
+    fn fail(&mut self);
+}
+
+/// An engine session together with the right to use it.
 pub struct Opened {
     /// The session.
     pub session: Session,
     /// Dropped once the session is gone.
-    pub lease: Box<dyn Any + Send>,
+    pub lease: Box<dyn Lease>,
 }
 
 /// Finds an engine and opens a session with it.
@@ -61,7 +66,7 @@ pub struct Driver {
 enum EngineLeg {
     None,
     Opening(BoxFuture<'static, Result<Opened, OpenError>>),
-    Open { port: EnginePort, lease: Box<dyn Any + Send> },
+    Open { port: EnginePort, lease: Box<dyn Lease> },
 }
 
 /// Messages that a leg did not take in time.
@@ -100,6 +105,7 @@ impl Driver {
                     self.show(now);
                 }
                 Obeyed::Ended(record) => {
+                    self.shown = None;
                     self.show(now());
                     if self.lost.caller + self.lost.engine > 0 {
                         let Lost { caller, engine } = self.lost;
@@ -158,16 +164,19 @@ impl Driver {
             (engine::Command::Audio(_), EngineLeg::None | EngineLeg::Opening(_)) => {
                 self.lost.engine += 1;
             }
-            (engine::Command::Close, _) => self.close_engine(),
+            (engine::Command::Close { failed }, _) => self.close_engine(failed),
         }
     }
 
     /// Ends the session, or the attempt to open one. The lease is given back only when the session
     /// is gone, so that the next call never meets it.
-    fn close_engine(&mut self) {
-        if let EngineLeg::Open { mut port, lease } =
+    fn close_engine(&mut self, failed: bool) {
+        if let EngineLeg::Open { mut port, mut lease } =
             std::mem::replace(&mut self.engine, EngineLeg::None)
         {
+            if failed {
+                lease.fail();
+            }
             port.close();
             tokio::spawn(async move {
                 let gone = async { while port.recv().await.is_some() {} };
@@ -192,7 +201,7 @@ impl Driver {
             event = self.engine.next() => Input::Engine(event),
         };
         if matches!(input, Input::Engine(engine::Event::OpenFailed(_) | engine::Event::Closed(_))) {
-            self.close_engine();
+            self.close_engine(true);
         }
         input
     }
@@ -208,7 +217,7 @@ impl Driver {
 impl Drop for Driver {
     /// However the call ends, a panic included, the engine's session is closed in order.
     fn drop(&mut self) {
-        self.close_engine();
+        self.close_engine(false);
     }
 }
 
@@ -234,10 +243,11 @@ impl EngineLeg {
                     engine::Event::OpenFailed(error)
                 }
             },
-            Self::Open { port, .. } => match port.recv().await {
+            Self::Open { port, lease } => match port.recv().await {
                 Some(event) => event,
                 None => {
                     // The session is gone already, so there is nothing to close or to wait for.
+                    lease.fail();
                     *self = Self::None;
                     engine::Event::Closed(engine::Closed::Lost)
                 }

@@ -10,7 +10,7 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 use url::Url;
 use voice_bot_core::audio::playout;
 use voice_bot_core::{call, pool};
@@ -24,6 +24,8 @@ use crate::switchboard::{Settings, Switchboard};
 use crate::telephony::twilio::Line;
 use crate::web::Readiness;
 
+/// How long a caller is left waiting at most while engine after engine is tried.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// What a call may take to end once it was told that the server stops, beyond its own drain.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long Twilio may take to ask what to tell a caller whose stream has just ended.
@@ -54,6 +56,7 @@ pub struct Server {
     line: Line,
     readiness: Readiness,
     grace: Duration,
+    drain: Duration,
 }
 
 impl Server {
@@ -83,7 +86,9 @@ impl Server {
             base,
             config.call.start_timeout,
         );
-        Self { switchboard, line, readiness, grace: config.server.shutdown_grace }
+        let (grace, drain) =
+            (config.server.shutdown_grace, config.call.playout_max + config.call.drain);
+        Self { switchboard, line, readiness, grace, drain }
     }
 
     /// The routes `/twiml`, `/twiml/after`, `/media`, `/health` and `/ready`.
@@ -101,8 +106,8 @@ impl Server {
     /// ended. The routes must be served until this returns, so that callers are told.
     pub async fn stop(&self) {
         self.readiness.stop();
-        let talking = !self.switchboard.overview().await.calls.is_empty();
-        self.switchboard.stop(self.grace, LAST_WORDS).await;
+        let talking = self.switchboard.load().await > 0;
+        self.switchboard.stop(self.grace, self.drain + LAST_WORDS).await;
         if talking {
             sleep(LAST_QUESTIONS).await;
         }
@@ -177,10 +182,7 @@ pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointEr
         Trust::WebRoots => TlsOptions::default(),
         Trust::CaFile(file) => TlsOptions { ca_file: Some(file.clone()), ..Default::default() },
         Trust::Pin(digest) => TlsOptions { pin_sha256: Some(*digest), ..Default::default() },
-        Trust::Insecure => {
-            warn!("engine.insecure is on: whoever is on the way to the engine can listen in");
-            TlsOptions { insecure: true, ..Default::default() }
-        }
+        Trust::Insecure => TlsOptions { insecure: true, ..Default::default() },
     };
     let engine = |url: &Url| -> Result<Arc<dyn Engine>, EndpointError> {
         Ok(Arc::new(PersonaPlex::new(PersonaPlexConfig {
@@ -202,7 +204,7 @@ pub fn call_config(call: &CallConfig, engine: &EngineConfig) -> call::Config {
     let tries = u32::try_from(engine.urls.len()).unwrap_or(u32::MAX).max(1);
     call::Config {
         start: call.start_timeout,
-        wait: engine.connect_timeout.saturating_mul(tries) + margin,
+        wait: engine.connect_timeout.saturating_mul(tries).min(MAX_WAIT) + margin,
         prime: engine.handshake_timeout + margin,
         caller_silence: call.caller_silence,
         engine_silence: call.engine_silence,

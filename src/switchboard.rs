@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::warn;
-use voice_bot_core::call::{self, Control, Event, Snapshot};
+use voice_bot_core::call::{self, Event, Snapshot};
 use voice_bot_core::id::CallId;
 use voice_bot_core::persona::Persona;
 use voice_bot_core::pool::{self, Occupancy};
@@ -17,7 +17,7 @@ use voice_bot_core::record::CallRecord;
 
 use crate::engine::Engine;
 use crate::port::CallerPort;
-use board::{Board, Lease};
+use board::{Board, SlotLease};
 
 /// Requests that may wait for the switchboard's task.
 const REQUESTS: usize = 1024;
@@ -74,13 +74,17 @@ pub struct Switchboard {
 enum Request {
     Admit(CallId, Persona, oneshot::Sender<Result<(), Refusal>>),
     Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<(), Refusal>>),
-    Take(CallId, oneshot::Sender<Option<(Lease, Arc<dyn Engine>)>>),
+    Take(CallId, oneshot::Sender<Option<(SlotLease, Arc<dyn Engine>)>>),
     Cancel(CallId),
     HangUp(CallId),
     Record(CallId, oneshot::Sender<Option<CallRecord>>),
+    Load(oneshot::Sender<usize>),
     Overview(oneshot::Sender<Overview>),
     Finished(CallId, Option<Box<CallRecord>>),
-    Stop(Control),
+    /// Take no more calls.
+    Close,
+    /// End every call politely.
+    EndAll,
 }
 
 impl Switchboard {
@@ -145,25 +149,30 @@ impl Switchboard {
         self.events.subscribe()
     }
 
-    /// Takes no more calls, lets those that run finish for `grace`, then ends them politely.
+    /// Takes no more calls, lets those that run or are about to connect finish for `grace`, then
+    /// ends them politely, for which they get `last`.
     pub async fn stop(&self, grace: Duration, last: Duration) {
-        let order = |control| self.requests.send(Request::Stop(control));
-        if order(Control::HangUp).await.is_err() || self.idle(grace).await {
+        if self.requests.send(Request::Close).await.is_err() || self.idle(grace).await {
             return;
         }
-        if order(Control::ShutDown).await.is_ok() && !self.idle(last).await {
+        if self.requests.send(Request::EndAll).await.is_ok() && !self.idle(last).await {
             warn!("some calls did not end in time");
         }
     }
 
-    /// Waits until no call runs; false when that takes longer than `limit`.
+    /// Waits until no call runs or is about to; false when that takes longer than `limit`.
     async fn idle(&self, limit: Duration) -> bool {
         let idle = async {
-            while !self.overview().await.calls.is_empty() {
+            while self.ask(Request::Load).await.is_some_and(|calls| calls > 0) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         tokio::time::timeout(limit, idle).await.is_ok()
+    }
+
+    /// Calls that run or were told to connect.
+    pub async fn load(&self) -> usize {
+        self.ask(Request::Load).await.unwrap_or(0)
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {

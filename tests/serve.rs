@@ -408,7 +408,36 @@ async fn an_engine_that_someone_else_talks_to_is_busy() {
     until("the other one talks", async || demo.stats().sessions == 1).await;
     fails(&site, EndReason::EngineBusy, BUSY).await;
     drop(other);
-    site.still_works().await;
+    assert_eq!(site.engaged().await, 0);
+    let slots = site.server.switchboard().overview().await.slots;
+    assert_eq!(slots.resting, 1, "the next caller is told at once, not after another wait");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_failed_comes_after_those_that_did_not() {
+    let faults = Faults { drop_before_handshake: true, ..Faults::default() };
+    let bad = demo(DemoConfig { faults, ..quick(Behaviour::Tone) }).await;
+    let good = demo(quick(Behaviour::Tone)).await;
+    let site = Site::open(&config(&[at(&bad), at(&good)])).await;
+    fails(&site, EndReason::EngineRefused, FAILED).await;
+    for served in 1..=2 {
+        site.still_works().await;
+        assert_eq!((bad.stats().connections, good.stats().sessions), (1, served));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_what_comes_after_a_running_call_ends_it() {
+    let (site, _demo) = Site::with_demo(quick(Behaviour::Tone)).await;
+    let mut phone = Phone::open(&site, "CA1").await;
+    phone.start().await;
+    phone.hears_the_bot().await;
+    // The stream is over, as far as Twilio is concerned, and nobody told its socket.
+    let asked = tokio::time::Instant::now();
+    let twiml = site.after("CA1").await;
+    assert!(asked.elapsed() < Duration::from_secs(10), "Twilio waits 15 s");
+    assert!(is_spoken(&twiml, FAILED), "{twiml}");
+    until("the call is ended", async || site.engaged().await == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -537,7 +566,7 @@ impl Phone {
 async fn what_cannot_be_understood_is_counted_and_the_call_goes_on() {
     let (site, _demo) = Site::with_demo(quick(Behaviour::Tone)).await;
     let mut phone = Phone::open(&site, "CA1").await;
-    // Before its start a stream may send what it likes; nothing of it is a call.
+    // What comes before its start is counted once the stream is a call.
     phone.send(r#"{"event":"media","streamSid":"MZ1","media":{"payload":"////"}}"#).await;
     phone.send("nonsense").await;
     phone.socket.send(Message::from(vec![1, 2, 3])).await.unwrap();
@@ -569,11 +598,11 @@ async fn what_cannot_be_understood_is_counted_and_the_call_goes_on() {
     let record = site.record("CA1").await;
     assert_eq!(record.reason, EndReason::CallerHungUp);
     let expected = [
-        (Fault::Malformed, 8),
+        (Fault::Malformed, 9),
         (Fault::Unknown, 3),
         (Fault::WrongStream, 2),
-        (Fault::OutOfOrder, 2),
-        (Fault::Binary, 1),
+        (Fault::OutOfOrder, 3),
+        (Fault::Binary, 2),
     ];
     assert_eq!(record.faults, BTreeMap::from(expected));
     assert_eq!(record.digits, 1);

@@ -138,7 +138,7 @@ impl World {
                 assert!(!self.engine_was_opened, "the engine is opened twice");
                 (self.engine_open, self.engine_was_opened) = (true, true);
             }
-            Output::Engine(engine::Command::Close) => {
+            Output::Engine(engine::Command::Close { .. }) => {
                 assert!(self.engine_open, "the engine is closed without being open");
                 self.engine_open = false;
             }

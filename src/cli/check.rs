@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use tokio::time::timeout;
 use voice_bot::config::{Config, Flags, environment};
 use voice_bot::serve::engines;
+use voice_bot::telemetry;
 
 /// Read the configuration and ask each engine whether it can be reached
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,8 @@ pub(super) struct Args {
 /// When the configuration is wrong or an engine cannot be reached.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config, &environment()?)?;
+    // Warnings say why an engine cannot be reached.
+    telemetry::init(&config.log)?;
     println!("listens on       {}", config.server.listen());
     match &config.server.public_url {
         Some(url) => println!("Twilio's webhook {}", url.join("twiml")?),
@@ -32,25 +35,27 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     for (number, persona) in config.personas.numbers() {
         println!("  {number} is answered by {}", persona.name);
     }
-    let mut unreachable = 0;
+    let mut unreachable = Vec::new();
     for engine in engines(&config.engine).context("engine")? {
         let found = timeout(Duration::from_secs(args.timeout), engine.probe()).await;
         let state = match found {
             Ok(Ok(())) => "can be reached".to_owned(),
             Ok(Err(error)) => {
-                unreachable += 1;
+                unreachable.push(engine.name().to_owned());
                 format!("FAILED: {error}")
             }
             Err(_) => {
-                unreachable += 1;
+                unreachable.push(engine.name().to_owned());
                 format!("FAILED: no answer within {} s", args.timeout)
             }
         };
         println!("engine           {} {state}", engine.name());
     }
-    if unreachable > 0 {
+    if !unreachable.is_empty() {
         bail!(
-            "engine.urls: {unreachable} cannot be reached; start PersonaPlex or mend the address"
+            "engine.urls: {} cannot be reached; start PersonaPlex there, or name its address with \
+             --engine-url, PERSONAPLEX_URL or engine.urls",
+            unreachable.join(", ")
         );
     }
     Ok(())

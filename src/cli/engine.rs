@@ -14,6 +14,8 @@ use voice_bot::engine::demo::{DemoOptions, DemoServer, greeting};
 use voice_bot_core::audio::resample::Resampler;
 use voice_bot_core::demo::{Behaviour, Config, Faults, Line, Tone};
 
+use super::shutdown;
+
 /// The sample rate of the engine's own audio, in Hz.
 const RATE: u32 = 24_000;
 
@@ -107,24 +109,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     })?;
     let server = DemoServer::start(listener, options).context("cannot start the demo engine")?;
     println!("demo engine listening on ws://{}/api/chat", server.address());
-    asked_to_stop().await?;
+    shutdown::asked().await?;
     server.shutdown().await;
     Ok(())
-}
-
-async fn asked_to_stop() -> anyhow::Result<()> {
-    use tokio::signal;
-    #[cfg(unix)]
-    {
-        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
-            .context("cannot watch for SIGTERM")?;
-        tokio::select! {
-            interrupted = signal::ctrl_c() => interrupted.context("cannot watch for Ctrl-C"),
-            _ = terminate.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    signal::ctrl_c().await.context("cannot watch for Ctrl-C")
 }
 
 fn config(args: &Args) -> anyhow::Result<Config> {

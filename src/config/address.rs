@@ -43,7 +43,9 @@ fn parse_bare(given: &Given, schemes: &[&str], example: &str) -> Result<Url, Con
     if text.contains('@') {
         return Err(given.origin.refuse("***", "holds a user name or password", fix));
     }
-    let shown = |problem: &str| Err(given.origin.refuse(quoted(text), problem, fix.as_str()));
+    // So may be what stands behind a question mark or a hash.
+    let public = text.find(['?', '#']).map_or(text.clone(), |at| format!("{}***", &text[..=at]));
+    let shown = |problem: &str| Err(given.origin.refuse(quoted(&public), problem, fix.as_str()));
     if !text.contains("://") {
         return shown("has no scheme");
     }
@@ -107,7 +109,8 @@ mod tests {
         ] {
             let error = public_url(&given(text)).unwrap_err().to_string();
             assert!(error.contains(problem), "{text}: {error}");
-            assert!(error.starts_with(&format!("X = {text:?} ")), "{error}");
+            let shown = text.replace("a=b", "***").replace("#a", "#***");
+            assert!(error.starts_with(&format!("X = {shown:?} ")), "{error}");
         }
     }
 

@@ -22,6 +22,10 @@ struct Gone(Arc<AtomicBool>);
 
 struct Kept(Gone);
 
+impl Lease for Kept {
+    fn fail(&mut self) {}
+}
+
 impl Gone {
     fn kept(&self) -> Kept {
         Kept(self.clone())

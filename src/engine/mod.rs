@@ -26,6 +26,14 @@ pub trait Engine: Send + Sync + 'static {
         1
     }
 
+    /// Whether a session with this persona can be asked for at all; asks nobody.
+    ///
+    /// # Errors
+    /// [`OpenError::Refused`] when its voice or prompt could not be sent.
+    fn check(&self, _persona: &Persona) -> Result<(), OpenError> {
+        Ok(())
+    }
+
     /// Opens a session with this persona. Returns once the connection stands, which is before the
     /// engine has read its prompts; that comes as `Event::Ready`.
     ///

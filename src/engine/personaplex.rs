@@ -128,6 +128,10 @@ impl Engine for PersonaPlex {
         self.endpoint.name()
     }
 
+    fn check(&self, persona: &Persona) -> Result<(), OpenError> {
+        self.target(persona).map(drop)
+    }
+
     fn open(&self, persona: Persona) -> BoxFuture<'_, Result<Session, OpenError>> {
         Box::pin(self.start(persona))
     }
@@ -187,9 +191,9 @@ impl Protocol for Chat {
             Command::Audio(Audio::Opus(packet)) => {
                 self.client.send(&packet).into_iter().map(Message::from).collect()
             }
-            Command::Audio(Audio::Mulaw(_) | Audio::Pcm(_)) | Command::Open(_) | Command::Close => {
-                Vec::new()
-            }
+            Command::Audio(Audio::Mulaw(_) | Audio::Pcm(_))
+            | Command::Open(_)
+            | Command::Close { .. } => Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The switchboard's task: the one owner of slots, admissions, running calls and their records.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,20 +14,22 @@ use voice_bot_core::pool::EnginePool;
 use voice_bot_core::record::CallRecord;
 
 use super::{Overview, Refusal, Request, Settings};
-use crate::driver::{Driver, Observers, Opened};
+use crate::driver::{Driver, Lease, Observers, Opened};
 use crate::engine::Engine;
 use crate::port::CallerPort;
 
 /// Orders that may wait for one call.
 const CONTROLS: usize = 4;
+/// Who may wait for the record of one call.
+const WAITING: usize = 8;
 /// Finished calls that are remembered.
 const REMEMBERED: usize = 256;
 
 /// A slot that comes back, from which call, and whether its engine failed.
 type Return = (SlotId, CallId, bool);
 
-/// The right to use one slot; giving it up, on whatever path, is dropping it.
-pub(super) struct Lease {
+/// The right to use one slot.
+pub(super) struct SlotLease {
     slot: SlotId,
     call: CallId,
     failed: bool,
@@ -35,7 +37,13 @@ pub(super) struct Lease {
     returns: mpsc::UnboundedSender<Return>,
 }
 
-impl Drop for Lease {
+impl Lease for SlotLease {
+    fn fail(&mut self) {
+        self.failed = true;
+    }
+}
+
+impl Drop for SlotLease {
     fn drop(&mut self) {
         let returned = (self.slot, self.call.clone(), self.failed);
         // Without a switchboard there is no slot to give back.
@@ -48,6 +56,17 @@ struct Running {
     snapshot: watch::Receiver<Option<Snapshot>>,
     /// Who wants its record.
     waiting: Vec<oneshot::Sender<Option<CallRecord>>>,
+}
+
+impl Running {
+    /// Notes someone who wants the record; beyond the bound the oldest is let go.
+    fn wait(&mut self, reply: oneshot::Sender<Option<CallRecord>>) {
+        self.waiting.retain(|reply| !reply.is_closed());
+        if self.waiting.len() == WAITING {
+            self.waiting.remove(0);
+        }
+        self.waiting.push(reply);
+    }
 }
 
 pub(super) struct Board {
@@ -137,13 +156,17 @@ impl Board {
             }
             Request::HangUp(call) => self.order(&call, Control::HangUp),
             Request::Record(call, reply) => match self.running.get_mut(&call) {
-                Some(running) => running.waiting.push(reply),
+                Some(running) => running.wait(reply),
                 None => answer(reply, self.record(&call)),
             },
+            Request::Load(reply) => {
+                self.admitted.retain(|_, (_, until)| *until > now);
+                answer(reply, self.running.len() + self.admitted.len());
+            }
             Request::Overview(reply) => answer(reply, self.overview(now)),
             Request::Finished(call, record) => self.finish(&call, record),
-            Request::Stop(Control::HangUp) => self.stopping = true,
-            Request::Stop(Control::ShutDown) => {
+            Request::Close => self.stopping = true,
+            Request::EndAll => {
                 self.stopping = true;
                 for call in self.running.keys().cloned().collect::<Vec<_>>() {
                     self.order(&call, Control::ShutDown);
@@ -206,10 +229,10 @@ impl Board {
         Ok(())
     }
 
-    fn take(&mut self, call: CallId, now: Instant) -> Option<(Lease, Arc<dyn Engine>)> {
+    fn take(&mut self, call: CallId, now: Instant) -> Option<(SlotLease, Arc<dyn Engine>)> {
         let slot = self.pool.take(&call, now)?;
         let returns = self.returns.clone();
-        Some((Lease { slot, call, failed: false, returns }, self.slots[slot.0].clone()))
+        Some((SlotLease { slot, call, failed: false, returns }, self.slots[slot.0].clone()))
     }
 
     /// Hands a running call an order. Its channel holds more orders than there are kinds, so one
@@ -260,6 +283,7 @@ async fn open(
     persona: Persona,
 ) -> Result<Opened, OpenError> {
     let mut last = OpenError::Busy;
+    let mut tried = BTreeSet::new();
     loop {
         let (reply, answer) = oneshot::channel();
         let Some(requests) = requests.upgrade() else { return Err(last) };
@@ -267,6 +291,11 @@ async fn open(
         drop(requests);
         let taken = if asked.is_ok() { answer.await.ok().flatten() } else { None };
         let Some((mut lease, engine)) = taken else { return Err(last) };
+        // One that has rested meanwhile would fail again.
+        if !tried.insert(lease.slot) {
+            return Err(last);
+        }
+        engine.check(&persona)?;
         match engine.open(persona.clone()).await {
             Ok(session) => {
                 info!(engine = engine.name(), "engine connected");
@@ -274,7 +303,7 @@ async fn open(
             }
             Err(failure) => {
                 warn!(engine = engine.name(), %failure, "engine not opened");
-                lease.failed = true;
+                lease.fail();
                 last = failure;
             }
         }

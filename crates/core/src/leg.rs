@@ -156,6 +156,10 @@ pub mod engine {
         /// The caller's audio. Sent only after [`Event::Ready`].
         Audio(Audio),
         /// End the session, or the attempt to open one. Nothing follows.
-        Close,
+        Close {
+            /// Whether it ends because the engine did not keep its side, so that it should rest
+            /// before it is tried again.
+            failed: bool,
+        },
     }
 }

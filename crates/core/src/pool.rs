@@ -25,7 +25,7 @@ enum Slot {
     /// Kept for a call that was told to connect.
     Reserved(CallId, Instant),
     Taken(CallId),
-    /// Its engine failed; not offered before this moment unless nothing else is left.
+    /// Its engine failed; not offered before this moment, and later only after every free one.
     Resting(Instant),
 }
 
@@ -124,7 +124,7 @@ impl EnginePool {
         matches!(held, Slot::Taken(holder) if holder == call).then_some(held)
     }
 
-    /// The call's own slot, else the first free one. A resting engine is not tried: a caller who
+    /// The call's own slot, else the first free one, else one that has rested enough. A resting engine is not tried: a caller who
     /// hears at once that nobody is there is better off than one who waits for a failure.
     fn find(&self, call: &CallId, now: Instant) -> Option<SlotId> {
         let own = |slot: &Slot| match slot {
@@ -133,11 +133,12 @@ impl EnginePool {
         };
         let free = |slot: &Slot| match slot {
             Slot::Free => true,
-            Slot::Reserved(_, until) | Slot::Resting(until) => *until <= now,
-            Slot::Taken(_) => false,
+            Slot::Reserved(_, until) => *until <= now,
+            Slot::Taken(_) | Slot::Resting(_) => false,
         };
-        let position = self.slots.iter().position(own);
-        position.or_else(|| self.slots.iter().position(free)).map(SlotId)
+        let rested = |slot: &Slot| matches!(slot, Slot::Resting(until) if *until <= now);
+        let first = |wanted: &dyn Fn(&Slot) -> bool| self.slots.iter().position(wanted);
+        first(&own).or_else(|| first(&free)).or_else(|| first(&rested)).map(SlotId)
     }
 }
 
@@ -175,7 +176,14 @@ mod tests {
         assert_eq!(pool.take(&call(1), now), Some(SlotId(1)), "the other one is tried next");
         assert_eq!(pool.take(&call(2), now), None);
         assert_eq!(pool.occupancy(now), Occupancy { taken: 1, resting: 1, ..Default::default() });
-        assert_eq!(pool.take(&call(2), now + Config::default().rest), Some(first));
+        let later = now + Config::default().rest;
+        pool.release(SlotId(1), &call(1));
+        assert_eq!(
+            pool.take(&call(2), later),
+            Some(SlotId(1)),
+            "one that did not fail comes first"
+        );
+        assert_eq!(pool.take(&call(3), later), Some(first));
     }
 
     proptest! {

@@ -77,6 +77,28 @@ impl EndReason {
         Self::ShutDown,
     ];
 
+    /// Whether the engine did not keep its side.
+    #[must_use]
+    pub const fn blames_engine(self) -> bool {
+        match self {
+            Self::EngineBusy
+            | Self::EngineRefused
+            | Self::EngineUnreachable
+            | Self::EngineProtocol
+            | Self::EngineLeft
+            | Self::EngineLost
+            | Self::EngineStalled => true,
+            Self::CallerHungUp
+            | Self::CallerLost
+            | Self::CallerSilent
+            | Self::NeverStarted
+            | Self::Codec
+            | Self::TimeLimit
+            | Self::HungUp
+            | Self::ShutDown => false,
+        }
+    }
+
     /// What the caller is owed when the call ends for this reason.
     #[must_use]
     pub const fn fate(self) -> Fate {

@@ -167,7 +167,7 @@ impl CallNode {
                     }
                 }
             }
-            engine::Command::Close => {
+            engine::Command::Close { .. } => {
                 self.watch.closes += 1;
                 if self.engine == EngineLeg::Gone {
                     self.watch.violation("a session that is gone was closed".into());

@@ -121,7 +121,7 @@ impl Node for PlainEngine {
                 self.received += 1;
                 out.push((Place::Call, Message::FromEngine(engine::Event::Audio(audio))));
             }
-            Message::ToEngine(engine::Command::Close)
+            Message::ToEngine(engine::Command::Close { .. })
             | Message::Close(_)
             | Message::Cut
             | Message::Text(_)

@@ -171,7 +171,7 @@ impl<P: Protocol> Pump<P> {
                     alarm.as_mut().reset(self.deadline());
                     ended
                 }
-                Next::Command(Some(Command::Close) | None) => Some(End::Ours),
+                Next::Command(Some(Command::Close { .. }) | None) => Some(End::Ours),
                 Next::Command(Some(command)) => self.on_command(command),
                 Next::Unwritable(error) => Some(End::Broken(error)),
                 Next::Received(None) => Some(End::Eof),

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::{socket, webhook};
 use crate::config::{Personas, SayConfig};
 use crate::switchboard::Switchboard;
 
-/// Longest body of a webhook, in bytes; Twilio's are around one thousand.
-pub(super) const BODY_BYTES: usize = 64 * 1024;
+/// Sockets that may wait for their start message at once.
+const WAITING: usize = 256;
 
 /// What the routes of a line work with. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +25,7 @@ struct Parts {
     say: SayConfig,
     base: Url,
     start_timeout: Duration,
+    waiting: Semaphore,
 }
 
 impl Line {
@@ -39,7 +40,8 @@ impl Line {
         base: Url,
         start_timeout: Duration,
     ) -> Self {
-        Self(Arc::new(Parts { switchboard, personas, say, base, start_timeout }))
+        let waiting = Semaphore::new(WAITING);
+        Self(Arc::new(Parts { switchboard, personas, say, base, start_timeout, waiting }))
     }
 
     /// The routes: `/twiml` and `/twiml/after` for webhooks, `/media` for the audio.
@@ -48,7 +50,6 @@ impl Line {
             .route("/twiml", get(webhook::incoming).post(webhook::incoming))
             .route("/twiml/after", get(webhook::after).post(webhook::after))
             .route("/media", get(socket::upgrade))
-            .layer(DefaultBodyLimit::max(BODY_BYTES))
             .with_state(self.clone())
     }
 
@@ -66,6 +67,11 @@ impl Line {
 
     pub(super) fn start_timeout(&self) -> Duration {
         self.0.start_timeout
+    }
+
+    /// Places for sockets that have not started.
+    pub(super) fn waiting(&self) -> &Semaphore {
+        &self.0.waiting
     }
 
     /// Where Twilio asks what comes after the stream.

@@ -25,6 +25,8 @@ const BUFFER_BYTES: usize = 4 * 1024;
 const UNSENT_BYTES: usize = 256 * 1024;
 /// Events that may wait for the call's driver: five seconds of audio.
 const EVENTS: usize = 256;
+/// Places for marks and keys that audio and faults leave free.
+const RESERVED: usize = 32;
 /// Commands that may wait for the socket.
 const COMMANDS: usize = 128;
 /// Messages that a socket may send before its start message.
@@ -46,15 +48,21 @@ pub(super) async fn upgrade(State(line): State<Line>, request: WebSocketUpgrade)
 }
 
 async fn serve(mut socket: WebSocket, line: Line) {
+    let Ok(waiting) = line.waiting().try_acquire() else {
+        warn!("stream refused: too many sockets wait for their start message");
+        return close(socket, close_code::AGAIN).await;
+    };
     let mut decoder = Decoder::new();
-    let start = match timeout(line.start_timeout(), start(&mut socket, &mut decoder)).await {
+    let mut faults = Vec::new();
+    let started = start(&mut socket, &mut decoder, &mut faults);
+    let start = match timeout(line.start_timeout(), started).await {
         Ok(Ok(start)) => start,
         Ok(Err(why)) => {
-            warn!(why, "stream refused");
+            warn!(why, ?faults, "stream refused");
             return close(socket, close_code::POLICY).await;
         }
         Err(_) => {
-            warn!("a socket sent no start message in time");
+            warn!(?faults, "a socket sent no start message in time");
             return close(socket, close_code::POLICY).await;
         }
     };
@@ -71,7 +79,8 @@ async fn serve(mut socket: WebSocket, line: Line) {
     };
     let (near, far) = CallerPort::pair(EVENTS, COMMANDS);
     let last = far.events.clone().try_reserve_owned().ok();
-    let persona = line.personas().default_persona().clone();
+    let named = start.custom_parameters.get("persona").and_then(|name| line.personas().get(name));
+    let persona = named.unwrap_or(line.personas().default_persona()).clone();
     if let Err(refusal) = line.switchboard().connect(call.clone(), persona, near).await {
         warn!(%call, %refusal, "stream refused");
         return close(socket, close_code::AGAIN).await;
@@ -89,19 +98,26 @@ async fn serve(mut socket: WebSocket, line: Line) {
         lost: 0,
     };
     stream.report(Event::Started(format));
+    faults.into_iter().for_each(|fault| stream.report(Event::Fault(fault)));
+    drop(waiting);
     stream.run().await;
 }
 
-/// Reads up to the start message; what else comes first is skipped.
-async fn start(socket: &mut WebSocket, decoder: &mut Decoder) -> Result<Start, &'static str> {
+/// Reads up to the start message; what else comes first is a fault, or nothing.
+async fn start(
+    socket: &mut WebSocket,
+    decoder: &mut Decoder,
+    faults: &mut Vec<Fault>,
+) -> Result<Start, &'static str> {
     for _ in 0..EARLY_MESSAGES {
         match socket.recv().await {
-            Some(Ok(Message::Text(text))) => {
-                if let Received::Start(start) = decoder.receive(&text) {
-                    return Ok(start);
-                }
-            }
-            Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Text(text))) => match decoder.receive(&text) {
+                Received::Start(start) => return Ok(start),
+                Received::Event(Event::Fault(fault)) => faults.push(fault),
+                Received::Connected | Received::Event(_) | Received::Nothing => {}
+            },
+            Some(Ok(Message::Binary(_))) => faults.push(Fault::Binary),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Close(_)) | Err(_)) | None => return Err("closed before its start"),
         }
     }
@@ -204,9 +220,13 @@ impl Stream {
         {
             warn!(call = self.call, ?fault, "the carrier broke its protocol; skipped");
         }
-        if self.far.events.try_send(event).is_err() && !self.far.events.is_closed() {
-            self.lost += 1;
-        }
+        let reserved = match event {
+            Event::Audio(_) | Event::Fault(_) => RESERVED,
+            Event::Started(_) | Event::Digit(_) | Event::MarkPlayed(_) | Event::Left(_) => 0,
+        };
+        let events = &self.far.events;
+        let taken = events.capacity() > reserved && events.try_send(event).is_ok();
+        self.lost += u64::from(!taken && !events.is_closed());
     }
 }
 

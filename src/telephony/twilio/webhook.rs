@@ -1,10 +1,12 @@
 //! The voice webhook: what Twilio is told to do with a call, as TwiML.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use voice_bot_core::id::CallId;
 use voice_bot_core::record::{EndReason, Fate};
@@ -14,6 +16,12 @@ use super::twiml::{Connect, Say, Stream, Twiml};
 use crate::switchboard::Refusal;
 use crate::telemetry::Pii;
 
+/// Longest body, in bytes; Twilio's are around one thousand.
+const BODY_BYTES: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a call may take to end once its stream is over; Twilio waits 15 s for an answer.
+const END_DEADLINE: Duration = Duration::from_secs(4);
 /// Longest call name accepted, in bytes; Twilio's CallSid has 34, a UUID 36.
 const CALL_ID_BYTES: usize = 64;
 
@@ -45,9 +53,17 @@ pub(super) async fn after(
 ) -> Result<Response, BadRequest> {
     let form = Form::read(request).await?;
     let call = form.call()?;
-    let record = line.switchboard().record(call.clone()).await;
+    let board = line.switchboard();
+    let record = match timeout(END_DEADLINE, board.record(call.clone())).await {
+        Ok(record) => record,
+        Err(_) => {
+            warn!(%call, "the stream is over and the call still runs; hanging up");
+            board.hang_up(call.clone()).await;
+            None
+        }
+    };
     if record.is_none() {
-        line.switchboard().cancel(call.clone()).await;
+        board.cancel(call.clone()).await;
     }
     let reason = record.map(|record| record.reason);
     info!(%call, ?reason, "stream is over");
@@ -65,15 +81,11 @@ pub(super) async fn after(
     Ok(xml(&line.speak(sentence)))
 }
 
-/// Connects the call. The verbs after `<Connect>` are for the case that Twilio cannot reach the
-/// action URL: the caller then hears a sentence rather than nothing.
+/// Connects the call. Twilio asks the action URL what comes after the stream; a compatible carrier
+/// that knows no action goes on to the next verb, which ends the call.
 fn connect(line: &Line, persona: &str) -> Twiml {
     let stream = Stream::new(&line.media_url()).parameter("persona", persona);
-    let fallback = Say::new(&line.say().engine_failed);
-    Twiml::new()
-        .connect(Connect::new(stream).action(&line.after_url()))
-        .say(line.voiced(fallback))
-        .hangup()
+    Twiml::new().connect(Connect::new(stream).action(&line.after_url())).hangup()
 }
 
 impl Line {
@@ -106,8 +118,10 @@ struct Form(BTreeMap<String, String>);
 impl Form {
     async fn read(request: Request) -> Result<Self, BadRequest> {
         let bytes = if request.method() == Method::POST {
-            let body = axum::body::to_bytes(request.into_body(), super::line::BODY_BYTES).await;
-            body.map_err(|_| BadRequest(StatusCode::PAYLOAD_TOO_LARGE, "the body is over 64 KiB"))?
+            let body = axum::body::to_bytes(request.into_body(), BODY_BYTES);
+            let late = BadRequest(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
+            let large = BadRequest(StatusCode::PAYLOAD_TOO_LARGE, "the body is over 64 KiB");
+            timeout(BODY_DEADLINE, body).await.map_err(|_| late)?.map_err(|_| large)?
         } else {
             request.uri().query().unwrap_or_default().to_owned().into()
         };

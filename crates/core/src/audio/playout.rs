@@ -14,6 +14,10 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// Samples of at least this size are audible: -40 dBFS.
 const AUDIBLE: u16 = 328;
 
+/// While more than this waits, silence is left out: what a stall has piled up is made good in the
+/// next pause, instead of making every later answer late.
+const SURPLUS: Duration = Duration::from_millis(200);
+
 /// How much a [`Playout`] may hold, here and at the far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
@@ -30,7 +34,8 @@ impl Default for Config {
     }
 }
 
-/// What went through a [`Playout`]. `pushed = popped + dropped + cleared + depth` at all times.
+/// What went through a [`Playout`]. `pushed = popped + dropped + skipped + cleared + depth` at all
+/// times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Audio that came in, in milliseconds.
@@ -39,6 +44,8 @@ pub struct Counters {
     pub popped_ms: u64,
     /// Audio that was dropped because too much was waiting, in milliseconds.
     pub dropped_ms: u64,
+    /// Silence that was left out because more than enough was waiting, in milliseconds.
+    pub skipped_ms: u64,
     /// Audio that [`Playout::clear`] dropped, in milliseconds.
     pub cleared_ms: u64,
     /// How often the far end ran dry in the middle of speech.
@@ -76,13 +83,18 @@ impl Playout {
         }
     }
 
-    /// Appends a frame. Over the bound the oldest is dropped, which keeps the delay in bounds too.
+    /// Appends a frame. Silence on top of a surplus is left out; over the bound the oldest frame is
+    /// dropped, which keeps the delay in bounds too.
     pub fn push(&mut self, frame: Frame) {
+        self.counters.pushed_ms += FRAME_MS;
+        if self.depth() > SURPLUS && !is_audible(&frame) {
+            self.counters.skipped_ms += FRAME_MS;
+            return;
+        }
         if self.waiting.len() == self.max_frames && self.waiting.pop_front().is_some() {
             self.counters.dropped_ms += FRAME_MS;
         }
         self.waiting.push_back(frame);
-        self.counters.pushed_ms += FRAME_MS;
     }
 
     /// The oldest frame, if the far end has less than [`Config::ahead`] in hand; call it until it
@@ -98,7 +110,7 @@ impl Playout {
         }
         let starts = self.far_end.map_or(now, |end| end.max(now));
         self.far_end = Some(starts + FRAME);
-        self.audible = frame.samples().iter().any(|sample| sample.unsigned_abs() >= AUDIBLE);
+        self.audible = is_audible(&frame);
         self.counters.popped_ms += FRAME_MS;
         Some(frame)
     }
@@ -154,6 +166,10 @@ impl Playout {
         let dry = self.far_end.map_or(Duration::ZERO, |end| now.saturating_duration_since(end));
         !dry.is_zero() && (self.audible || dry < PAUSE)
     }
+}
+
+fn is_audible(frame: &Frame) -> bool {
+    frame.samples().iter().any(|sample| sample.unsigned_abs() >= AUDIBLE)
 }
 
 #[cfg(test)]

@@ -18,11 +18,12 @@ pub struct Config {
     pub prime: Duration,
     /// How long the caller's side may send nothing at all before it is taken for dead.
     pub caller_silence: Duration,
-    /// How long a lockstep engine may leave audio unanswered before it is taken for dead.
+    /// How long a lockstep engine may be silent while it is fed, and how far it may lag behind
+    /// what it is fed, before it is taken for dead.
     pub engine_silence: Duration,
     /// Greatest length of the call.
     pub max_duration: Duration,
-    /// How long the last audio may take to be reported as played.
+    /// How long the last audio may take to be reported as played, beyond its own length.
     pub drain: Duration,
     /// The playout buffer's bounds.
     pub playout: playout::Config,
@@ -32,7 +33,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             start: Duration::from_secs(10),
-            wait: Duration::from_secs(10),
+            wait: Duration::from_secs(12),
             prime: Duration::from_secs(60),
             caller_silence: Duration::from_secs(10),
             engine_silence: Duration::from_secs(5),

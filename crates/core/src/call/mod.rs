@@ -142,7 +142,7 @@ impl Call {
     }
 
     fn handle_caller(&mut self, event: caller::Event, now: Instant) {
-        if self.timers.is_set(Timer::CallerSilence) {
+        if is_sign_of_life(&event) && self.timers.is_set(Timer::CallerSilence) {
             self.timers.set(Timer::CallerSilence, now + self.config.caller_silence);
         }
         match event {
@@ -194,8 +194,18 @@ impl Call {
         if !messages.is_empty() && lockstep && !self.timers.is_set(Timer::EngineSilence) {
             self.timers.set(Timer::EngineSilence, now + self.config.engine_silence);
         }
+        if lockstep && self.lag_ms() > self.config.engine_silence.as_millis() as u64 {
+            return self.signal(Signal::Timer(Timer::EngineSilence), now);
+        }
         let audio = messages.into_iter().map(|audio| Output::Engine(engine::Command::Audio(audio)));
         self.outputs.extend(audio);
+    }
+
+    /// Audio sent to the engine and not answered, in milliseconds; in lockstep this is its lag.
+    fn lag_ms(&self) -> u64 {
+        let sent = self.inbound.as_ref().map_or(0, |track| track.stats.out_ms);
+        let answered = self.outbound.as_ref().map_or(0, |track| track.stats.in_ms);
+        sent.saturating_sub(answered)
     }
 
     fn handle_engine(&mut self, event: engine::Event, now: Instant) {
@@ -308,8 +318,10 @@ impl Call {
     fn drain(&mut self, reason: EndReason, now: Instant) {
         self.enter(Phase::Draining(reason), now);
         self.timers.clear(Timer::EngineSilence);
-        self.timers.set(Timer::Drain, now + self.config.drain);
-        self.close_engine();
+        let queued = |track: &Outbound| track.playout.depth() + track.playout.far_depth(now);
+        let queued = self.outbound.as_ref().map_or(Duration::ZERO, queued);
+        self.timers.set(Timer::Drain, now + queued + self.config.drain);
+        self.close_engine(reason);
         let rest = |outbound: &mut Outbound| outbound.pop_rest().ok().flatten();
         while let Some(audio) = self.outbound.as_mut().and_then(rest) {
             self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
@@ -318,12 +330,14 @@ impl Call {
         self.outputs.push_back(Output::Caller(caller::Command::Mark(self.marks)));
     }
 
-    fn close_engine(&mut self) {
+    fn close_engine(&mut self, reason: EndReason) {
         if let Some(inbound) = &mut self.inbound {
             inbound.close();
         }
         if self.engine == EngineSide::Opened {
-            self.outputs.push_back(Output::Engine(engine::Command::Close));
+            self.outputs.push_back(Output::Engine(engine::Command::Close {
+                failed: reason.blames_engine(),
+            }));
             self.engine = EngineSide::Gone;
         }
         let word = self.words.flush();
@@ -332,7 +346,7 @@ impl Call {
 
     /// The end: both legs are told, the record is given out, and nothing follows.
     fn end(&mut self, reason: EndReason, now: Instant) {
-        self.close_engine();
+        self.close_engine(reason);
         self.enter(Phase::Ended(reason), now);
         self.timers.clear_all();
         self.outputs.push_back(Output::Caller(caller::Command::HangUp));
@@ -346,6 +360,17 @@ impl Call {
             self.record.playout = outbound.playout.counters();
         }
         self.outputs.push_back(Output::Event(Event::Ended(Box::new(self.record.clone()))));
+    }
+}
+
+/// Whether someone is there who speaks the protocol; faults alone keep no call alive.
+const fn is_sign_of_life(event: &caller::Event) -> bool {
+    match event {
+        caller::Event::Started(_)
+        | caller::Event::Audio(_)
+        | caller::Event::Digit(_)
+        | caller::Event::MarkPlayed(_) => true,
+        caller::Event::Fault(_) | caller::Event::Left(_) => false,
     }
 }
 

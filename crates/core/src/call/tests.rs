@@ -172,7 +172,7 @@ fn audio_from_before_the_handshake_is_dropped_and_never_replayed() {
 fn hanging_up_closes_the_engine_and_ends_once() {
     let mut bench = Bench::live();
     bench.caller(caller::Event::Left(Left::HungUp));
-    assert_eq!(bench.to_engine(), [&ToEngine::Close]);
+    assert_eq!(bench.to_engine(), [&ToEngine::Close { failed: false }]);
     assert_eq!(bench.to_caller(), [&ToCaller::HangUp]);
     assert_eq!(bench.reason(), EndReason::CallerHungUp);
     assert_eq!(bench.deadline, None);
@@ -189,7 +189,10 @@ fn ending_while_waiting_cancels_the_wait() {
     let mut bench = Bench::new();
     bench.caller(caller::Event::Started(Format::Mulaw));
     bench.caller(caller::Event::Left(Left::Lost));
-    assert!(matches!(bench.to_engine()[..], [ToEngine::Open(_), ToEngine::Close]));
+    assert!(matches!(
+        bench.to_engine()[..],
+        [ToEngine::Open(_), ToEngine::Close { failed: false }]
+    ));
     assert_eq!(bench.reason(), EndReason::CallerLost);
 }
 
@@ -206,7 +209,7 @@ fn every_wait_has_a_deadline() {
     };
     let mut bench = Bench::new();
     bench.caller(caller::Event::Started(Format::Mulaw));
-    keep_talking(&mut bench, 11);
+    keep_talking(&mut bench, 13);
     assert_eq!(bench.reason(), EndReason::EngineBusy);
 
     let mut bench = Bench::new();
@@ -223,6 +226,14 @@ fn every_wait_has_a_deadline() {
     keep_talking(&mut bench, 6);
     bench.pass(Duration::from_secs(2));
     assert_eq!(bench.reason(), EndReason::EngineStalled, "fed, and never answered");
+    assert!(matches!(bench.to_engine().last(), Some(ToEngine::Close { failed: true })));
+
+    let mut bench = Bench::live();
+    for _ in 0..600 {
+        bench.pass(Duration::from_millis(20));
+        bench.caller(caller::Event::Fault(Fault::Malformed));
+    }
+    assert_eq!(bench.reason(), EndReason::CallerSilent, "junk alone keeps no call alive");
 }
 
 #[test]
@@ -263,8 +274,8 @@ fn what_the_engine_said_before_it_died_is_played_then_the_caller_is_let_go() {
     bench.engine(engine::Event::Closed(Closed::Lost));
     assert!(bench.to_caller().len() > sent + 1, "what was queued, and a mark");
     assert!(bench.to_engine().is_empty(), "a session that is gone is not closed again");
-    bench.pass(Duration::from_millis(1499));
-    assert!(bench.records().is_empty());
+    bench.pass(Duration::from_millis(800 + 1499));
+    assert!(bench.records().is_empty(), "what is queued has its time to be played");
     bench.pass(Duration::from_millis(1));
     assert_eq!(bench.reason(), EndReason::EngineLost, "the mark never came, the deadline did");
     assert_eq!(bench.records()[0].outbound.out_ms, 800);
@@ -325,7 +336,7 @@ fn every_pair_of_formats_carries_audio_both_ways() {
                 .iter()
                 .map(|command| match command {
                     ToEngine::Audio(audio) => ms_of(audio, engine),
-                    ToEngine::Open(_) | ToEngine::Close => panic!("{command:?}"),
+                    ToEngine::Open(_) | ToEngine::Close { .. } => panic!("{command:?}"),
                 })
                 .sum();
             assert_eq!(length, 80, "{caller:?} to {engine:?}");
@@ -423,7 +434,7 @@ proptest! {
         prop_assert_eq!(bench.records().len(), 1);
         prop_assert_eq!(bench.deadline, None);
         let opened = bench.to_engine().iter().filter(|c| matches!(c, ToEngine::Open(_))).count();
-        let closed = bench.to_engine().iter().filter(|c| matches!(c, ToEngine::Close)).count();
+        let closed = bench.to_engine().iter().filter(|c| matches!(c, ToEngine::Close { .. })).count();
         prop_assert!(opened <= 1 && closed <= opened);
         prop_assert!(matches!(bench.outputs.last(), Some(Output::Event(Event::Ended(_)))));
     }

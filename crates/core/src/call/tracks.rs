@@ -15,6 +15,8 @@ use crate::record::TrackStats;
 
 /// Most 20 ms frames in one message to the caller.
 const MESSAGE_FRAMES: usize = 4;
+/// Most 20 ms frames in one message when a call ends and all that is left goes out at once: 1 s.
+const LAST_FRAMES: usize = 50;
 
 /// A codec could not be set up or failed for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +222,7 @@ impl Outbound {
 
     /// The next message of what is left, due or not.
     pub(crate) fn pop_rest(&mut self) -> Result<Option<Audio>, CodecError> {
-        let frames = std::iter::from_fn(|| self.playout.take()).take(MESSAGE_FRAMES).collect();
+        let frames = std::iter::from_fn(|| self.playout.take()).take(LAST_FRAMES).collect();
         self.message(frames)
     }
 

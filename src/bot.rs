@@ -27,6 +27,30 @@ const CONVERSATIONS: usize = 1024;
 /// A bot that talks with code in this process.
 ///
 /// Must be used inside a tokio runtime.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use voice_bot::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
+/// use voice_bot::{Heard, VoiceBot, core::audio::frame::Rate, core::persona::Persona};
+///
+/// let engine = PersonaPlex::new(PersonaPlexConfig::new("ws://gpu-box:8998".parse()?))?;
+/// let bot = VoiceBot::new(vec![std::sync::Arc::new(engine)]);
+/// let sam = Persona { name: "sam".into(), voice: "NATM1.pt".into(), prompt: "Be Sam.".into() };
+/// let mut talk = bot.converse(sam, Rate::Hz16000).await?;
+/// let mut clock = tokio::time::interval(std::time::Duration::from_millis(20));
+/// loop {
+///     tokio::select! {
+///         _ = clock.tick() => talk.send(&[0; 320]),
+///         heard = talk.recv() => match heard {
+///             Some(Heard::Audio(pcm)) => println!("{} samples", pcm.len()),
+///             Some(Heard::Word(word)) => println!("{word}"),
+///             Some(Heard::Ended(_)) | None => break,
+///         },
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct VoiceBot {
     switchboard: Switchboard,

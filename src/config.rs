@@ -272,6 +272,6 @@ pub struct LogConfig {
 pub struct TwilioConfig {
     /// The account's SID: `AC` and 32 hexadecimal digits.
     pub account_sid: Option<String>,
-    /// The key that signs Twilio's requests; without it they cannot be verified.
+    /// The key that signs Twilio's requests. Nothing verifies them with it yet.
     pub auth_token: Option<Secret<String>>,
 }

@@ -80,10 +80,10 @@ fn warn_about_the_open_door(config: &Config, bound: SocketAddr) {
              set it to the https address at which Twilio reaches this server"
         );
     }
-    if !bound.ip().is_loopback() {
+    if config.server.public_url.is_some() || !bound.ip().is_loopback() {
         warn!(
-            "listening beyond this machine, and Twilio's signatures are not checked yet: \
-             let only Twilio reach this port"
+            "whoever reaches this server can hold a call, since Twilio's signatures are not \
+             checked yet: let only Twilio in, see SECURITY.md"
         );
     }
 }

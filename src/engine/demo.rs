@@ -27,6 +27,9 @@ use voice_bot_core::wire::personaplex::{MAX_MESSAGE, REQUEST_LINE_LIMIT};
 /// How long the real server waits for the answer to its close frame, and we for room to write.
 const PEER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Read buffer, in bytes: several audio messages, and little for an idle session.
+const BUFFER_BYTES: usize = 4 * 1024;
+
 /// What it says first unless told otherwise: 24 kHz, mono, 16 bit.
 const GREETING: &[u8] = include_bytes!("../../assets/greeting.wav");
 
@@ -189,10 +192,16 @@ async fn chat(
     upgrade
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(4 * MAX_MESSAGE)
+        .read_buffer_size(BUFFER_BYTES)
         .on_upgrade(move |socket| serve(server, query, socket))
 }
 
 async fn serve(server: Server, query: Query, socket: WebSocket) {
+    if query.fails_at_once() {
+        // The real server's handler breaks off here, which cuts the connection.
+        server.counters.connections.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
     let stopped = server.stopped.clone();
     tokio::select! {
         () = Connection::open(&server.counters, socket).wait_and_converse(&server, &query) => {}

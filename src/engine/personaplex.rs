@@ -29,7 +29,7 @@ const LINK: Link = Link { format: Format::Opus, lockstep: true };
 /// Room for events on a session's port: 20 s of audio.
 const EVENTS: usize = 256;
 
-/// Room for commands on a session's port: 1.2 s of audio.
+/// Room for commands on a session's port: 5 s of audio.
 const COMMANDS: usize = 64;
 
 /// Where a PersonaPlex server is and how long it is waited for.

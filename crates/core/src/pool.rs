@@ -124,8 +124,9 @@ impl EnginePool {
         matches!(held, Slot::Taken(holder) if holder == call).then_some(held)
     }
 
-    /// The call's own slot, else the first free one, else one that has rested enough. A resting engine is not tried: a caller who
-    /// hears at once that nobody is there is better off than one who waits for a failure.
+    /// The call's own slot, else the first free one, else one that has rested enough. One that
+    /// still rests is not tried: a caller who hears at once that nobody is there is better off than
+    /// one who waits for a failure.
     fn find(&self, call: &CallId, now: Instant) -> Option<SlotId> {
         let own = |slot: &Slot| match slot {
             Slot::Taken(holder) | Slot::Reserved(holder, _) => holder == call,

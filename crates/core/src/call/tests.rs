@@ -434,7 +434,8 @@ proptest! {
         prop_assert_eq!(bench.records().len(), 1);
         prop_assert_eq!(bench.deadline, None);
         let opened = bench.to_engine().iter().filter(|c| matches!(c, ToEngine::Open(_))).count();
-        let closed = bench.to_engine().iter().filter(|c| matches!(c, ToEngine::Close { .. })).count();
+        let is_close = |command: &&&ToEngine| matches!(command, ToEngine::Close { .. });
+        let closed = bench.to_engine().iter().filter(is_close).count();
         prop_assert!(opened <= 1 && closed <= opened);
         prop_assert!(matches!(bench.outputs.last(), Some(Output::Event(Event::Ended(_)))));
     }

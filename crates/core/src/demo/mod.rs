@@ -1,5 +1,6 @@
-//! An engine without a model: speaks PersonaPlex' wire from the server's side, with its timing and
-//! its way of dying, so that everything else can be tried and tested without a GPU.
+//! An engine without a model: speaks PersonaPlex' wire from the server's side, with its timing
+//! and its way of dying. Two quirks are left out, as they pass from one session to another: prompts
+//! that leak, and a bad voice that is accepted the second time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -47,6 +47,12 @@ impl Query {
         parsed
     }
 
+    /// Whether the server cuts such a connection at once, without waiting for its turn.
+    #[must_use]
+    pub fn fails_at_once(&self) -> bool {
+        self.plan(0).is_none()
+    }
+
     /// What the server does for this query; `None` if it fails at once.
     pub(super) fn plan(&self, voice_frames: u32) -> Option<Plan> {
         let voice = self.voice_prompt.as_deref()?;

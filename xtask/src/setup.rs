@@ -48,14 +48,14 @@ fn missing_build_tools() -> Vec<&'static str> {
 
 /// Makes sure that the Python tests' packages are in `.venv`, and gives back its Python.
 pub(crate) fn python_tests() -> Result<PathBuf, String> {
-    let requirements = root().join("tests/python/requirements.txt");
+    let requirements = root().join("tests/requirements.txt");
     let wanted = fs::read_to_string(&requirements)
         .map_err(|e| format!("cannot read {}: {e}", requirements.display()))?;
     let stamp = venv().join("installed-requirements.txt");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(venv_programs().join("python"));
     }
-    pip_install(&["--requirement", "tests/python/requirements.txt"])?;
+    pip_install(&["--requirement", "tests/requirements.txt"])?;
     fs::write(&stamp, wanted).map_err(|e| format!("cannot write {}: {e}", stamp.display()))?;
     Ok(venv_programs().join("python"))
 }

@@ -136,6 +136,13 @@ class Client:
         with contextlib.suppress(ConnectionError, aiohttp.ClientError):
             await self.ws.ping(b"tests")
 
+    def stop_reading(self):
+        """Leaves in the system's buffers whatever comes."""
+        self.transport.pause_reading()
+
+    def go_on_reading(self):
+        self.transport.resume_reading()
+
     def abort(self):
         """Breaks TCP without a word."""
         self.transport.abort()

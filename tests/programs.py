@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = HERE.parent
 # Environment variables that voice-bot reads; an empty one counts as unset.
 SETTINGS = ("TWILIO_", "PERSONAPLEX_", "SERVER_", "PUBLIC_URL", "LOG_LEVEL")
 START_S = 20
@@ -97,7 +97,7 @@ class Program:
 def personaplex(*flags):
     """The stand-in server on the real sphn."""
     port = free_port()
-    return Program([sys.executable, HERE / "personaplex_server.py", "--port", port, *flags], port)
+    return Program([sys.executable, HERE / "sphn/personaplex_server.py", "--port", port, *flags], port)
 
 
 def voice_bot(command, *flags, port, cwd=None):

@@ -12,14 +12,17 @@ import random
 from dataclasses import dataclass
 
 import aiohttp
+import numpy as np
 import pytest
 
+import encoders
 import oggopus
-from engine_client import PROMPT, VOICE, Client
+from engine_client import FRAME_S, PROMPT, VOICE, Client
 
 POLL_S = 0.010  # the least that a step of the prompt phase takes while the client keeps still
 SLACK_S = 1.0  # what a busy test machine may add to any wait
 SILENCE_STEPS = 12
+CLOSE_S = 10  # how long the server waits for the answer to its close frame
 
 # Two loops of the server notice a dead stream. If more audio follows the fatal message both may
 # fail at once, and then the connection is cut without a CLOSE: which of the two is chance.
@@ -149,10 +152,36 @@ def _backwards():
     return pages + [writer.page([p], sequence=1000 - i) for i, p in enumerate(PACKETS[:60])]
 
 
+def _encoded(rate, **settings):
+    return lambda: _plain(encoders.opus(oggopus.voice(1.3, rate), rate, **settings))
+
+
+def _encoded_with_dtx():
+    said = oggopus.voice(0.6, 16_000)
+    whole = np.concatenate([said, np.zeros(16_000, np.float32)])
+    packets = encoders.opus(whole, 16_000, application="voip")
+    return _plain(encoders.with_dtx(packets, speech=30))
+
+
+def _encoded_with_fec():
+    packets = encoders.opus(oggopus.voice(1.3, 16_000), 16_000, application="voip", fec="1",
+                            packet_loss="20")
+    assert any(map(encoders.has_fec, packets))
+    return _plain(packets)
+
+
 ACCEPTED = {
     **{f"{ms} ms packets": lambda ms=ms: _plain(_packets_of(ms))
        for ms in (5, 10, 20, 40, 60, 80, 100, 120)},
     "coded at 48 kHz": lambda: _plain(oggopus.encode(oggopus.voice(1.3, 48_000), 20, 48_000)),
+    "coded at 8 kHz": _encoded(8000, application="voip"),
+    "coded at 16 kHz": _encoded(16_000, application="voip"),
+    "narrowband at 24 kHz": _encoded(24_000, application="voip", cutoff="4000"),
+    "stereo": _encoded(48_000, channels=2, bit_rate=64_000),
+    "constant 64 kbit/s": _encoded(24_000, bit_rate=64_000, vbr="off"),
+    "constant 510 kbit/s": _encoded(48_000, channels=2, bit_rate=510_000, vbr="off"),
+    "with DTX": _encoded_with_dtx,
+    "with in-band FEC": _encoded_with_fec,
     "each page cut over two messages": _cut_pages,
     "messages of 100 bytes": lambda: _split(100),
     "headers in 7-byte messages": _headers_in_sevens,
@@ -241,6 +270,12 @@ def _opus(packet):
     return lambda writer: [writer.page([packet])]
 
 
+def _random_opus(writer):
+    """Random bytes may happen to be Opus, so there are several."""
+    chance = random.Random(5)
+    return [writer.page([chance.randbytes(80)]) for _ in range(20)]
+
+
 FATAL = {
     "wrong checksum": (_broken(checksum=1), {1000}),
     "Ogg version 1": (_broken(version=1), {1000}),
@@ -250,6 +285,7 @@ FATAL = {
     "truncated page": (_truncated, DEAD),
     "garbage inside a page": (_garbage_inside, DEAD),
     "Opus of ff ff ff ff": (_opus(b"\xff" * 4), {1000}),
+    "Opus of random bytes": (_random_opus, DEAD),
     "Opus of code 3 with no frames": (_opus(bytes([ONE[0] | 3, 0])), {1000}),
     "mu-law silence as Opus": (lambda writer: [writer.page([b"\xff" * 160]) for _ in range(10)],
                                DEAD),
@@ -360,7 +396,7 @@ class EngineSuite:
                 await client.send(message)
             await client.frames(samples_in(messages) // oggopus.FRAME)
 
-    @pytest.mark.parametrize("count", [1, 2, 4, 5, 10, 50])
+    @pytest.mark.parametrize("count", [1, 2, 4, 5, 10, 50, 200])
     async def test_packets_per_page(self, engine, count):
         messages, packets = _pages_with(count)
         async with engine.client() as client:
@@ -503,6 +539,31 @@ class EngineSuite:
             arrived = client.messages[-1][0] - began
             assert arrived < 2.5, "4 s of audio are not held back to real time"
 
+    async def test_a_minute_in_one_message_is_worked_off(self, engine):
+        async with talking(engine) as (client, talker):
+            pages = [talker.writer.page([packet]) for packet in PACKETS * 10]
+            began = client.now()
+            await client.send(b"".join(pages))
+            await client.until(lambda: len(client.audio) >= 256, FRAME_S, "256 frames")
+            assert client.now() - began < 256 * 0.08 / 4, "far faster than real time"
+            assert client.closed is None
+        async with engine.client() as client:
+            await client.ready(hurry=True)
+            assert client.now() < engine.steps() * POLL_S + SLACK_S, "the rest is thrown away"
+
+    async def test_a_client_that_stops_reading_loses_nothing(self, engine):
+        """Only for so long as the system holds what is sent: filling its buffers takes too long."""
+        async with talking(engine) as (client, talker):
+            client.stop_reading()
+            began = client.now()
+            await talker.packets(PACKETS)
+            await asyncio.sleep(max(0.0, 2.5 - client.now() + began))
+            assert not client.audio
+            client.go_on_reading()
+            await client.frames(75)
+            await talker.packets(PACKETS[:40])
+            await client.frames(85)
+
     # Second client and disconnects
 
     async def test_a_second_client_waits_in_silence(self, engine):
@@ -558,6 +619,14 @@ class EngineSuite:
                 first.abort()
             async with engine.client() as second:
                 assert await second.ready() < 2 * engine.steps() * POLL_S + SLACK_S
+
+    async def test_a_close_that_is_not_answered_holds_the_engine(self, engine):
+        async with talking(engine, autoclose=False) as (client, talker):
+            await talker.packets([b"\xff" * 4])
+            assert await client.end() == 1000
+            async with engine.client() as second:
+                ready = await second.ready()
+            assert CLOSE_S - SLACK_S < ready < CLOSE_S + engine.steps() * POLL_S * 2 + SLACK_S
 
     # Query
 

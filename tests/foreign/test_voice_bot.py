@@ -192,15 +192,24 @@ async def test_an_engine_that_is_not_there(tmp_path):
         assert (await get(bot, "/ready"))[0] == 503
 
 
-async def test_a_call_outlives_an_engine_that_is_slower_than_speech(tmp_path):
-    """A frame of 80 ms takes 110 ms here: speech gets holes, but the line stays up."""
-    async with bridge(tmp_path, "--slow-from", 5, "--slow-step-ms", 110) as (caller, _):
+async def test_a_call_outlives_an_engine_that_is_a_little_slower_than_speech(tmp_path):
+    """A frame of 80 ms takes 90 ms here: speech gets holes, but the line stays up."""
+    async with bridge(tmp_path, "--slow-from", 5, "--slow-step-ms", 90) as (caller, _):
         await caller.dial()
         await caller.be_silent(4.0)
         assert caller.closed is None
-        assert 1.5 < len(caller.heard()) / RATE < 3.5
+        assert 2.0 < len(caller.heard()) / RATE < 3.8
         await caller.hang_up()
     assert caller.faults == []
+
+
+async def test_an_engine_that_lags_too_far_is_told_to_the_caller(tmp_path):
+    """A frame of 80 ms takes 200 ms here: after less than two seconds it is one second behind."""
+    async with bridge(tmp_path, "--slow-from", 5, "--slow-step-ms", 200) as (caller, _):
+        await caller.dial()
+        await caller.be_silent(4.0)
+        await caller.until_closed(5)
+        assert says(await caller.after()) == [SENTENCES["engine_failed"]]
 
 
 async def test_a_second_caller_hears_that_lines_are_busy(tmp_path):

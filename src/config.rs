@@ -198,8 +198,8 @@ pub struct CallConfig {
     pub max_duration: Duration,
     /// A call ends when the carrier has sent no media for this long.
     pub caller_silence: Duration,
-    /// A call ends when the engine, while being fed, has given no audio for this long, or lags
-    /// behind what it is fed by this much.
+    /// A call ends when the engine, while being fed, has given no audio for this long, or has
+    /// lagged behind by more than this for as long.
     pub engine_silence: Duration,
     /// How long the carrier may take from connecting to its start message.
     pub start_timeout: Duration,

@@ -6,7 +6,7 @@ use std::future;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, watch};
-use tracing::{debug, info, trace, warn};
+use tracing::{Instrument as _, debug, info, trace, warn};
 use voice_bot_core::call::{Call, Control, Event, Input, Output, Snapshot};
 use voice_bot_core::id::CallId;
 use voice_bot_core::leg::engine::{Link, OpenError};
@@ -178,13 +178,14 @@ impl Driver {
                 lease.fail();
             }
             port.close();
-            tokio::spawn(async move {
+            let closing = async move {
                 let gone = async { while port.recv().await.is_some() {} };
                 if tokio::time::timeout(CLOSE_DEADLINE, gone).await.is_err() {
                     warn!("an engine session did not close in time");
                 }
                 drop(lease);
-            });
+            };
+            tokio::spawn(closing.in_current_span());
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_tungstenite::tungstenite::Message;
+use tracing::Instrument as _;
 use url::Url;
 use voice_bot_core::leg::engine::{Command, Event, Link, OpenError};
 use voice_bot_core::leg::{Audio, Format};
@@ -99,7 +100,9 @@ impl PersonaPlex {
         let patience =
             Patience { handshake: self.config.handshake_deadline, ..Patience::default() };
         let chat = Chat { client: Client::new(fresh_serial()) };
-        tokio::spawn(Pump::new(self.name(), socket, leg, chat, patience).run());
+        // What the session logs belongs to the call that opened it.
+        let session = Pump::new(self.name(), socket, leg, chat, patience).run();
+        tokio::spawn(session.in_current_span());
         Ok(Session { link: LINK, port })
     }
 

@@ -18,8 +18,8 @@ pub struct Config {
     pub prime: Duration,
     /// How long the caller's side may send nothing at all before it is taken for dead.
     pub caller_silence: Duration,
-    /// How long a lockstep engine may be silent while it is fed, and how far it may lag behind
-    /// what it is fed, before it is taken for dead.
+    /// How long a lockstep engine may be silent while it is fed, or lag behind by more than this
+    /// much audio, before it is taken for dead.
     pub engine_silence: Duration,
     /// Greatest length of the call.
     pub max_duration: Duration,

@@ -194,18 +194,15 @@ impl Call {
         if !messages.is_empty() && lockstep && !self.timers.is_set(Timer::EngineSilence) {
             self.timers.set(Timer::EngineSilence, now + self.config.engine_silence);
         }
-        if lockstep && self.lag_ms() > self.config.engine_silence.as_millis() as u64 {
-            return self.signal(Signal::Timer(Timer::EngineSilence), now);
-        }
         let audio = messages.into_iter().map(|audio| Output::Engine(engine::Command::Audio(audio)));
         self.outputs.extend(audio);
     }
 
-    /// Audio sent to the engine and not answered, in milliseconds; in lockstep this is its lag.
-    fn lag_ms(&self) -> u64 {
+    /// Audio sent to the engine and not answered; in lockstep this is how far it lags behind.
+    fn lag(&self) -> Duration {
         let sent = self.inbound.as_ref().map_or(0, |track| track.stats.out_ms);
         let answered = self.outbound.as_ref().map_or(0, |track| track.stats.in_ms);
-        sent.saturating_sub(answered)
+        Duration::from_millis(sent.saturating_sub(answered))
     }
 
     fn handle_engine(&mut self, event: engine::Event, now: Instant) {
@@ -233,13 +230,16 @@ impl Call {
     }
 
     fn engine_audio(&mut self, audio: &crate::leg::Audio) {
-        self.timers.clear(Timer::EngineSilence);
         if self.phase != Phase::Live {
             self.record.engine_faults += 1;
             return;
         }
         if let Some(outbound) = &mut self.outbound {
             let ms = outbound.push(audio);
+            // An engine that lags too far has as long to catch up as a silent one has to speak.
+            if self.lag() <= self.config.engine_silence {
+                self.timers.clear(Timer::EngineSilence);
+            }
             let word = self.words.spoken(ms);
             self.say(word);
         }

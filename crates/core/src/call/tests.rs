@@ -237,6 +237,24 @@ fn every_wait_has_a_deadline() {
 }
 
 #[test]
+fn an_engine_that_lags_too_far_and_does_not_catch_up_is_given_up() {
+    let lagging = |catches_up: bool| {
+        let mut bench = Bench::live();
+        // A burst: six seconds of the caller at once, of which nothing is answered yet.
+        let burst = vec![mulaw::SILENCE; 6 * 8000];
+        bench.caller(caller::Event::Audio(Audio::Mulaw(burst)));
+        for n in 0..100 {
+            (0..4).for_each(|_| bench.frame());
+            let answers = if catches_up && n < 20 { 2 } else { 1 };
+            (0..answers).for_each(|_| bench.engine(engine_packet()));
+        }
+        bench
+    };
+    assert_eq!(lagging(true).call.phase, Phase::Live, "it caught up in time");
+    assert_eq!(lagging(false).reason(), EndReason::EngineStalled);
+}
+
+#[test]
 fn an_engine_that_is_not_in_lockstep_may_be_silent() {
     let mut bench = Bench::new();
     bench.caller(caller::Event::Started(Format::Mulaw));

@@ -2,6 +2,43 @@
 //!
 //! Nothing here owns a socket, a clock, a file, a runtime or a source of randomness. Time comes in
 //! as an argument, bytes go in and out as values, and whoever drives the core moves them.
+//!
+//! The loop that drives a call, here with a caller and an engine that are played by hand:
+//!
+//! ```
+//! use std::time::Instant;
+//! use voice_bot_core::call::{Call, Config, Input, Output, Phase};
+//! use voice_bot_core::id::CallId;
+//! use voice_bot_core::leg::{Audio, Format, caller, engine};
+//! use voice_bot_core::persona::Persona;
+//!
+//! let now = Instant::now();
+//! let sam = Persona { name: "sam".into(), voice: "NATM1.pt".into(), prompt: "Be Sam.".into() };
+//! let mut call = Call::new(CallId::new("CA1"), sam, Config::default(), now);
+//! let link = engine::Link { format: Format::Opus, lockstep: true };
+//! let inputs = [
+//!     Input::Caller(caller::Event::Started(Format::Mulaw)),
+//!     Input::Engine(engine::Event::Connected(link)),
+//!     Input::Engine(engine::Event::Ready),
+//!     Input::Caller(caller::Event::Audio(Audio::Mulaw(vec![0xff; 640]))),
+//! ];
+//! let mut packets = 0;
+//! for input in inputs {
+//!     call.handle_input(input, now);
+//!     // Drain it: tell the legs what it wants, then wait for the deadline or the next input.
+//!     loop {
+//!         match call.poll_output() {
+//!             Output::Caller(command) => println!("to the caller: {command:?}"),
+//!             Output::Engine(engine::Command::Audio(_)) => packets += 1,
+//!             Output::Engine(command) => println!("to the engine: {command:?}"),
+//!             Output::Event(event) => println!("{event:?}"),
+//!             Output::Timeout(_deadline) => break,
+//!         }
+//!     }
+//! }
+//! assert_eq!(call.snapshot(now).phase, Phase::Live);
+//! assert_eq!(packets, 1, "80 ms of the caller are one packet for the engine");
+//! ```
 
 pub mod audio;
 pub mod call;

@@ -160,10 +160,17 @@ impl State {
     fn line(&self, progress: &Progress) -> String {
         let seconds = progress.elapsed.as_secs_f32();
         let (caller, bot) = (bar(progress.caller_dbfs), bar(progress.bot_dbfs));
-        let tail = self.words.char_indices().rev().nth(39).map_or(0, |(at, _)| at);
-        let words = &self.words[tail..];
-        format!("{seconds:5.1} s  {:8} caller {caller}  bot {bot} {words}", self.phase)
+        let words = latest(&self.words);
+        format!("{seconds:5.1} s  {:8} caller {caller}  bot {bot}{words}", self.phase)
     }
+}
+
+/// The last whole words that fit behind the bars on a line of 80 columns.
+fn latest(words: &str) -> &str {
+    const ROOM: usize = 20;
+    let Some((at, _)) = words.char_indices().rev().nth(ROOM) else { return words };
+    let tail = &words[at..];
+    tail.find(' ').map_or(tail, |space| &tail[space..])
 }
 
 fn name(phase: Phase) -> &'static str {
@@ -181,4 +188,22 @@ fn name(phase: Phase) -> &'static str {
 fn bar(dbfs: f32) -> String {
     let filled = ((dbfs + 60.0).clamp(0.0, 60.0) / 60.0 * BAR as f32).round() as usize;
     format!("[{}{}]", "#".repeat(filled), ".".repeat(BAR - filled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_line_fits_a_terminal_of_80_columns() {
+        let (_, events) = broadcast::channel(1);
+        let words = " Hello! I am a parrot. Say something and I will repeat it.".to_owned();
+        let mut state = State { events, phase: "draining", words, lines: 0 };
+        let progress = Progress { elapsed: TAIL * 100, caller_dbfs: 0.0, bot_dbfs: -96.0 };
+        let line = state.line(&progress);
+        assert!(line.chars().count() <= 80, "{line}");
+        assert!(line.ends_with("] I will repeat it."), "{line}");
+        state.words = " \u{e9}".repeat(30);
+        assert!(state.line(&progress).chars().count() <= 80);
+    }
 }

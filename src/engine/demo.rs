@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
-use voice_bot_core::demo::{Behaviour, Config, DemoEngine, Input, Output, Query};
+use voice_bot_core::demo::{Behaviour, Config, DemoEngine, Input, Output, Prompts, Query};
 use voice_bot_core::wire::personaplex::{MAX_MESSAGE, REQUEST_LINE_LIMIT};
 
 /// How long the real server waits for the answer to its close frame, and we for room to write.
@@ -103,6 +103,8 @@ struct Server {
     config: Arc<Config>,
     /// The real server's lock: fair, and taken only after the upgrade.
     turn: Arc<Semaphore>,
+    /// What the connections ask for; the last one's word counts for all that wait.
+    prompts: Arc<watch::Sender<Prompts>>,
     counters: Arc<Counters>,
     stopped: watch::Receiver<bool>,
 }
@@ -119,6 +121,7 @@ impl DemoServer {
         let server = Server {
             config: Arc::new(options.config),
             turn: Arc::new(Semaphore::new(1)),
+            prompts: Arc::new(watch::channel(Prompts::default()).0),
             counters: Arc::clone(&counters),
             stopped: stopped.clone(),
         };
@@ -197,14 +200,16 @@ async fn chat(
 }
 
 async fn serve(server: Server, query: Query, socket: WebSocket) {
-    if query.fails_at_once() {
+    let mut served = false;
+    server.prompts.send_modify(|prompts| served = prompts.take(&query));
+    if !served {
         // The real server's handler breaks off here, which cuts the connection.
         server.counters.connections.fetch_add(1, Ordering::Relaxed);
         return;
     }
     let stopped = server.stopped.clone();
     tokio::select! {
-        () = Connection::open(&server.counters, socket).wait_and_converse(&server, &query) => {}
+        () = Connection::open(&server.counters, socket).wait_and_converse(&server) => {}
         () = until_stopped(stopped) => {}
     }
 }
@@ -234,13 +239,19 @@ impl<'a> Connection<'a> {
     }
 
     /// Nothing is read before its turn has come, so pings stay unanswered, as on the real server.
-    async fn wait_and_converse(mut self, server: &Server, query: &Query) {
+    async fn wait_and_converse(mut self, server: &Server) {
         let Ok(_turn) = server.turn.acquire().await else { return };
-        let mut engine = DemoEngine::new(Config::clone(&server.config), query, Instant::now());
+        let mut prompts = server.prompts.subscribe();
+        let query = prompts.borrow_and_update().current();
+        let mut engine = DemoEngine::new(Config::clone(&server.config), &query, Instant::now());
         while let ControlFlow::Continue(deadline) = self.carry_out(&mut engine).await {
             let heard = tokio::select! {
                 message = self.socket.recv() => ControlFlow::Break(message),
                 () = until(deadline) => ControlFlow::Continue(()),
+                Ok(()) = prompts.changed() => {
+                    engine.leak(&prompts.borrow_and_update().current());
+                    continue;
+                }
             };
             let now = Instant::now();
             match heard {

@@ -648,6 +648,29 @@ class EngineSuite:
         async with engine.client() as client:
             await client.ready(hurry=True)
 
+    async def test_who_connects_last_sets_the_prompt_of_all_who_wait(self, engine):
+        long = query("long " * 200)
+        async with talking(engine) as (first, _), engine.client(long) as second:
+            await asyncio.sleep(0.1)
+            async with engine.client(query("Hi")):
+                left = second.now()
+                await first.ws.close()
+                assert await second.ready() - left < engine.steps("long " * 200) * 0.01
+
+    async def test_a_second_client_changes_the_prompt_that_is_being_read(self, engine):
+        async with engine.client(query("long " * 200)) as first:
+            await asyncio.sleep(0.1)
+            async with engine.client(query("Hi")):
+                assert await first.ready() < engine.steps("long " * 200) * 0.01
+
+    async def test_a_refused_voice_is_served_the_second_time(self, engine):
+        for ending in (1006, None):
+            async with engine.client(query(voice="clip.wav")) as client:
+                if ending:
+                    assert await client.end() == ending
+                else:
+                    await client.ready()
+
     async def test_an_empty_prompt_is_cut_after_the_voice(self, engine):
         async with engine.client(query("")) as client:
             assert await client.end() == 1006

@@ -49,22 +49,6 @@ class TestSphn(EngineSuite):
     def start():
         return programs.personaplex()
 
-    async def test_who_connects_last_sets_the_prompt_of_all_who_wait(self, engine):
-        async with talking(engine) as (first, _), engine.client(query("long " * 200)) as second:
-            await asyncio.sleep(0.1)
-            async with engine.client(query("Hi")):
-                left = second.now()
-                await first.ws.close()
-                assert await second.ready() - left < engine.steps("long " * 200) * 0.01
-
-    async def test_a_refused_voice_is_served_the_second_time(self, engine):
-        for ending in (1006, None):
-            async with engine.client(query(voice="broken.pt")) as client:
-                if ending:
-                    assert await client.end() == ending
-                else:
-                    await client.ready()
-
 
 class TestDemo(EngineSuite):
     """The demo engine that voice-bot carries."""

@@ -1,6 +1,5 @@
-//! An engine without a model: speaks PersonaPlex' wire from the server's side, with its timing
-//! and its way of dying. Two quirks are left out, as they pass from one session to another: prompts
-//! that leak, and a bad voice that is accepted the second time.
+//! An engine without a model: speaks PersonaPlex' wire from the server's side, with its timing and
+//! its way of dying, so that everything else can be tried and tested without a GPU.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ mod behaviour;
 mod live;
 mod parrot;
 mod priming;
+mod prompts;
 mod query;
 #[cfg(test)]
 mod tests;
@@ -17,6 +17,7 @@ pub use self::behaviour::{Behaviour, Line, Tone};
 use self::live::Live;
 pub use self::parrot::GREETING_TEXT;
 use self::priming::Priming;
+pub use self::prompts::Prompts;
 pub use self::query::Query;
 use crate::wire::personaplex::{Kind, MAX_MESSAGE};
 
@@ -145,12 +146,22 @@ impl DemoEngine {
     pub fn new(config: Config, query: &Query, now: Instant) -> Self {
         let state = match query.plan(config.voice_frames) {
             Some(plan) => State::Priming {
-                priming: Priming::new(plan.steps, config.step, config.poll, now),
+                priming: Priming::new(&plan, config.step, config.poll, now),
                 then_cut: plan.then_cut || config.faults.drop_before_handshake,
             },
             None => State::Refused(now + REFUSAL),
         };
         Self { config, state, outbox: VecDeque::new(), counters: Counters::default() }
+    }
+
+    /// Another connection has changed the server's text prompt: a session that still reads its
+    /// voice reads that one next, instead of its own.
+    pub fn leak(&mut self, query: &Query) {
+        let State::Priming { priming, then_cut } = &mut self.state else { return };
+        let Some(plan) = query.plan(self.config.voice_frames) else { return };
+        if priming.replace_text(&plan) {
+            *then_cut = plan.then_cut || self.config.faults.drop_before_handshake;
+        }
     }
 
     /// Takes an input that came at `now`, which must not run backwards.

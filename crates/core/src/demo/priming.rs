@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::query::Plan;
 use super::{Counters, LONGEST, QUEUE_LIMIT};
 
 /// How long a poll waits for a message.
@@ -15,6 +16,8 @@ pub(super) struct Priming {
     step: Duration,
     wait: Duration,
     steps_left: u64,
+    /// Those of them that come after the voice.
+    text_steps: u64,
     stage: Stage,
     waiting: VecDeque<Vec<u8>>,
     held: usize,
@@ -28,11 +31,23 @@ enum Stage {
 }
 
 impl Priming {
-    pub(super) fn new(steps: u64, step: Duration, poll: Duration, now: Instant) -> Self {
+    pub(super) fn new(plan: &Plan, step: Duration, poll: Duration, now: Instant) -> Self {
         let wait = WAIT.min(poll);
         let step = (step.min(LONGEST) + (poll - wait)).min(LONGEST);
         let stage = Stage::Step { until: now + step };
-        Self { step, wait, steps_left: steps, stage, waiting: VecDeque::new(), held: 0 }
+        let (steps_left, text_steps) = (plan.steps, plan.text_steps);
+        Self { step, wait, steps_left, text_steps, stage, waiting: VecDeque::new(), held: 0 }
+    }
+
+    /// Reads another text than planned; false if reading the text has begun.
+    pub(super) fn replace_text(&mut self, plan: &Plan) -> bool {
+        let Some(voice_steps) = self.steps_left.checked_sub(self.text_steps).filter(|n| *n > 0)
+        else {
+            return false;
+        };
+        self.steps_left = voice_steps + plan.text_steps;
+        self.text_steps = plan.text_steps;
+        true
     }
 
     /// When there is something to do.

@@ -24,6 +24,8 @@ pub struct Query {
 pub(super) struct Plan {
     /// Steps of the model.
     pub(super) steps: u64,
+    /// Those of them that come after the voice.
+    pub(super) text_steps: u64,
     /// Whether the server fails at the end of them.
     pub(super) then_cut: bool,
 }
@@ -47,12 +49,6 @@ impl Query {
         parsed
     }
 
-    /// Whether the server cuts such a connection at once, without waiting for its turn.
-    #[must_use]
-    pub fn fails_at_once(&self) -> bool {
-        self.plan(0).is_none()
-    }
-
     /// What the server does for this query; `None` if it fails at once.
     pub(super) fn plan(&self, voice_frames: u32) -> Option<Plan> {
         let voice = self.voice_prompt.as_deref()?;
@@ -62,11 +58,12 @@ impl Query {
         }
         let voice_steps = u64::from(voice_frames) + SILENCE_STEPS;
         if text.is_empty() {
-            return Some(Plan { steps: voice_steps, then_cut: true });
+            return Some(Plan { steps: voice_steps, text_steps: 0, then_cut: true });
         }
         let tokens = text.chars().count().div_ceil(CHARACTERS_PER_TOKEN) as u64;
         // One more poll comes after the last step.
-        Some(Plan { steps: voice_steps + tokens + SILENCE_STEPS + 1, then_cut: false })
+        let text_steps = tokens + SILENCE_STEPS + 1;
+        Some(Plan { steps: voice_steps + text_steps, text_steps, then_cut: false })
     }
 }
 
@@ -116,7 +113,13 @@ mod tests {
 
     #[test]
     fn steps_follow_from_voice_and_prompt() {
-        let steps = |tokens: u64| Some(Plan { steps: 50 + 6 + tokens + 6 + 1, then_cut: false });
+        let steps = |tokens: u64| {
+            Some(Plan {
+                steps: 50 + 6 + tokens + 6 + 1,
+                text_steps: tokens + 6 + 1,
+                then_cut: false,
+            })
+        };
         assert_eq!(plan("voice_prompt=NATF2.pt&text_prompt=Hi"), steps(1));
         assert_eq!(plan("voice_prompt=NATF2.pt&text_prompt=12345"), steps(2));
         assert_eq!(plan("voice_prompt=VARM4.pt&text_prompt=%C3%A9%C3%A9%C3%A9%C3%A9"), steps(1));
@@ -138,6 +141,6 @@ mod tests {
             assert_eq!(plan(query), None, "{query}");
         }
         let empty = plan("voice_prompt=NATF2.pt&text_prompt=");
-        assert_eq!(empty, Some(Plan { steps: 56, then_cut: true }));
+        assert_eq!(empty, Some(Plan { steps: 56, text_steps: 0, then_cut: true }));
     }
 }

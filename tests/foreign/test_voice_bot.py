@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 import wave
 
 import aiohttp
@@ -177,6 +178,20 @@ async def test_an_engine_that_fails_ends_the_call_with_a_sentence(tmp_path, name
         await caller.dial()
         assert await caller.until_closed(8) == 1000
         assert says(await caller.after()) == [SENTENCES[sentence]]
+    assert caller.faults == []
+
+
+@pytest.mark.parametrize("signal", [signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
+async def test_an_engine_whose_server_is_ended_lets_the_caller_go(tmp_path, signal):
+    """SIGTERM freezes an open session and says nothing; SIGKILL cuts it."""
+    async with bridge(tmp_path) as (caller, engine):
+        await caller.dial()
+        await caller.be_silent(1.0)
+        assert caller.closed is None
+        engine.process.send_signal(signal)
+        await caller.be_silent(3.0)
+        assert await caller.until_closed(5) == 1000
+        assert says(await caller.after()) == [SENTENCES["engine_failed"]]
     assert caller.faults == []
 
 

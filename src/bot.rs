@@ -125,7 +125,7 @@ impl Conversation {
     /// The engine's clock is this audio: send 50 times 20 ms a second, silence included, for as
     /// long as the conversation lasts.
     pub fn send(&mut self, samples: &[i16]) {
-        self.tell(CallerEvent::Audio(Audio::Pcm(samples.to_vec())));
+        self.tell(CallerEvent::Audio { audio: Audio::Pcm(samples.to_vec()), at: None });
     }
 
     /// Pieces of audio that were dropped because the conversation did not keep up.
@@ -184,8 +184,8 @@ impl Conversation {
     fn obey(&mut self, command: Command) -> Option<Heard> {
         match command {
             Command::Audio(Audio::Pcm(samples)) => Some(Heard::Audio(samples)),
-            Command::Mark(number) => {
-                self.tell(CallerEvent::MarkPlayed(number));
+            Command::Mark(mark) => {
+                self.tell(CallerEvent::MarkPlayed(mark));
                 None
             }
             Command::Audio(Audio::Mulaw(_) | Audio::Opus(_)) | Command::Clear | Command::HangUp => {

@@ -16,11 +16,15 @@ use voice_bot::dial::{self, Ended, Plan, Report, StreamEnd};
 use voice_bot::telephony::twilio::twiml::{
     Connect, Dial, Enqueue, Number, Play, Redirect, RejectReason, Say, Stream, Twiml,
 };
-use voice_bot_core::leg::{Audio, caller};
+use voice_bot_core::leg::{Audio, Mark, caller};
 use voice_bot_core::wire::twilio::{Decoder, Encoder, Received, Start};
 
 /// What [`Bot::echo_later`] keeps in the play buffer, in milliseconds.
 const LEAD_MS: usize = 300;
+
+const fn mark(number: u64) -> Mark {
+    Mark { generation: 0, number }
+}
 
 /// Serves `router` on a free port of this machine.
 async fn serve(router: Router) -> Url {
@@ -101,7 +105,7 @@ impl Bot {
 
     async fn echo(mut self) {
         while let Some(event) = self.next().await {
-            if let caller::Event::Audio(Audio::Mulaw(audio)) = event {
+            if let caller::Event::Audio { audio: Audio::Mulaw(audio), .. } = event {
                 let message = self.encoder.media(&audio);
                 self.say(message).await;
             }
@@ -206,7 +210,7 @@ async fn frames_keep_an_absolute_clock() {
         async move {
             let start = Instant::now();
             while let Some(event) = bot.next().await {
-                if let caller::Event::Audio(_) = event {
+                if let caller::Event::Audio { .. } = event {
                     let media = bot.decoder.last_media().unwrap();
                     seen.send((media, start.elapsed())).unwrap();
                 }
@@ -266,15 +270,15 @@ async fn marks_come_back_when_played_and_clear_flushes() {
             let start = Instant::now();
             let says = [
                 bot.encoder.media(&[0; 1600]),
-                bot.encoder.mark(1),
+                bot.encoder.mark(mark(1)),
                 bot.encoder.media(&[0; 16_000]),
-                bot.encoder.mark(2),
+                bot.encoder.mark(mark(2)),
             ];
             for message in says {
                 bot.say(message).await;
             }
             while let Some(event) = bot.next().await {
-                if let caller::Event::MarkPlayed(number) = event {
+                if let caller::Event::MarkPlayed(Mark { number, .. }) = event {
                     seen.lock().unwrap().push((number, start.elapsed()));
                     if number == 1 {
                         let clear = bot.encoder.clear();

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use voice_bot_core::audio::frame::Rate;
 use voice_bot_core::call::{Call, Config, Control, Event, Input, Output};
 use voice_bot_core::id::CallId;
-use voice_bot_core::leg::{Audio, Format, caller, engine};
+use voice_bot_core::leg::{Audio, Format, Mark, caller, engine};
 use voice_bot_core::persona::Persona;
 
 /// More deadlines than this, with no input between them, are a call that never ends.
@@ -39,9 +39,15 @@ fn read([kind, value]: [u8; 2]) -> Option<Input> {
     match kind % 20 {
         0..4 => None,
         4 => caller_says(caller::Event::Started(format(value))),
-        5 | 6 => caller_says(caller::Event::Audio(audio(value, bytes))),
+        5 | 6 => caller_says(caller::Event::Audio {
+            audio: audio(value, bytes),
+            at: (value % 3 > 0).then(|| Duration::from_millis(u64::from(value) * 20)),
+        }),
         7 => caller_says(caller::Event::Digit('5')),
-        8 => caller_says(caller::Event::MarkPlayed(u64::from(value))),
+        8 => caller_says(caller::Event::MarkPlayed(Mark {
+            generation: u32::from(value % 2),
+            number: u64::from(value / 2),
+        })),
         9 => caller_says(caller::Event::Fault(caller::Fault::Malformed)),
         10 => caller_says(caller::Event::Left(caller::Left::HungUp)),
         11 => engine_says(engine::Event::Connected(engine::Link {

@@ -8,7 +8,7 @@ use voice_bot_core::wire::twilio::{Decoder, Received, parse_outbound};
 fuzz_target!(|data: &[u8]| {
     let mut decoder = Decoder::new();
     for message in String::from_utf8_lossy(data).lines() {
-        if let Received::Event(caller::Event::Audio(audio)) = decoder.receive(message) {
+        if let Received::Event(caller::Event::Audio { audio, .. }) = decoder.receive(message) {
             let Audio::Mulaw(codes) = audio else { panic!("Twilio's audio is mu-law") };
             assert!(codes.len() < message.len(), "audio came out of nothing");
         }

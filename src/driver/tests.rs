@@ -7,11 +7,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use voice_bot_core::audio::frame::Rate;
 use voice_bot_core::call::{self, Phase};
-use voice_bot_core::leg::{Audio, Format};
+use voice_bot_core::leg::{Audio, Format, Mark};
 use voice_bot_core::record::EndReason;
 
 use super::*;
 use crate::port::{FarEnd, RESERVED};
+
+/// The first mark of a call.
+const FIRST: Mark = Mark { generation: 0, number: 1 };
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -138,12 +141,12 @@ async fn a_session_that_panics_ends_the_call_and_gives_its_lease_back() {
         panic!("the engine's session fails at {command:?}");
     });
     call.reaches(Phase::Live).await;
-    call.caller.events.send(caller::Event::Audio(silence())).await.unwrap();
+    call.caller.events.send(caller::Event::Audio { audio: silence(), at: None }).await.unwrap();
     assert!(engine.await.unwrap_err().is_panic());
     // The mark behind the last audio comes, and is answered.
     let mark = timeout(PATIENCE, call.caller.commands.recv()).await.unwrap();
-    assert_eq!(mark, Some(caller::Command::Mark(1)));
-    call.caller.events.send(caller::Event::MarkPlayed(1)).await.unwrap();
+    assert_eq!(mark, Some(caller::Command::Mark(FIRST)));
+    call.caller.events.send(caller::Event::MarkPlayed(FIRST)).await.unwrap();
     assert_eq!(call.ends().await.reason, EndReason::EngineLost);
     gone.comes_true().await;
 }
@@ -185,15 +188,15 @@ async fn the_end_reaches_a_caller_whose_channel_is_full() {
     let taken = async {
         let mut commands = Vec::new();
         while let Some(command) = call.caller.commands.recv().await {
-            if let caller::Command::Mark(number) = command {
-                call.caller.events.send(caller::Event::MarkPlayed(number)).await.unwrap();
+            if let caller::Command::Mark(mark) = command {
+                call.caller.events.send(caller::Event::MarkPlayed(mark)).await.unwrap();
             }
             commands.push(command);
         }
         commands
     };
     let commands = timeout(PATIENCE, taken).await.unwrap();
-    assert_eq!(commands.last(), Some(&caller::Command::Mark(1)));
+    assert_eq!(commands.last(), Some(&caller::Command::Mark(FIRST)));
     assert!(commands.len() <= RESERVED + 1, "media left its places free: {}", commands.len());
     assert_eq!(call.ends().await.reason, EndReason::HungUp);
     drop(far);
@@ -207,10 +210,9 @@ async fn deadlines_and_orders_come_through_a_flood_from_the_caller() {
     let mut call = Running::start(16, opener);
     call.reaches(Phase::Priming).await;
     let flood = call.caller.events.clone();
-    let flood =
-        tokio::spawn(
-            async move { while flood.send(caller::Event::Audio(silence())).await.is_ok() {} },
-        );
+    let flood = tokio::spawn(async move {
+        while flood.send(caller::Event::Audio { audio: silence(), at: None }).await.is_ok() {}
+    });
     call.control.send(Control::ShutDown).await.unwrap();
     assert_eq!(call.ends().await.reason, EndReason::ShutDown);
     timeout(PATIENCE, flood).await.unwrap().unwrap();

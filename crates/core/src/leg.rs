@@ -27,21 +27,42 @@ pub enum Audio {
     Pcm(Vec<i16>),
 }
 
+/// A place in what the caller is played.
+///
+/// The generation changes with every [`caller::Command::Clear`]: a mark of an earlier one that
+/// comes back was flushed, not heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark {
+    /// How often the caller's queue had been cleared when the mark was set.
+    pub generation: u32,
+    /// Which mark of the call it is, from 1.
+    pub number: u64,
+}
+
 /// The caller's leg: Twilio, a browser, or code that holds a conversation.
 pub mod caller {
-    use super::{Audio, Format};
+    use std::time::Duration;
+
+    use super::{Audio, Format, Mark};
 
     /// What the caller's side reports.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum Event {
         /// The leg is up and carries audio in this format. Comes first, and once.
         Started(Format),
-        /// Audio from the caller, in the order in which it was spoken.
-        Audio(Audio),
+        /// Audio from the caller.
+        Audio {
+            /// What was said.
+            audio: Audio,
+            /// When its first sample was spoken by the carrier's clock, counted from the stream's
+            /// beginning; `None` where the leg has no such clock, and audio follows what came
+            /// before it.
+            at: Option<Duration>,
+        },
         /// The caller pressed a key: one of `0-9 * # A-D`.
         Digit(char),
-        /// Everything sent before the mark of this number has been played (or flushed).
-        MarkPlayed(u64),
+        /// Everything sent before this mark has been played (or flushed).
+        MarkPlayed(Mark),
         /// The leg reported or did something out of order; it was counted and skipped.
         Fault(Fault),
         /// The caller's side is gone; nothing follows.
@@ -78,8 +99,8 @@ pub mod caller {
     pub enum Command {
         /// Play this audio after what is queued already.
         Audio(Audio),
-        /// Report [`Event::MarkPlayed`] with this number once all audio before it has been played.
-        Mark(u64),
+        /// Report [`Event::MarkPlayed`] with this mark once all audio before it has been played.
+        Mark(Mark),
         /// Drop what is queued and not yet played.
         Clear,
         /// End the leg. Nothing follows.

@@ -20,7 +20,7 @@
 //!     Input::Caller(caller::Event::Started(Format::Mulaw)),
 //!     Input::Engine(engine::Event::Connected(link)),
 //!     Input::Engine(engine::Event::Ready),
-//!     Input::Caller(caller::Event::Audio(Audio::Mulaw(vec![0xff; 640]))),
+//!     Input::Caller(caller::Event::Audio { audio: Audio::Mulaw(vec![0xff; 640]), at: None }),
 //! ];
 //! let mut packets = 0;
 //! for input in inputs {

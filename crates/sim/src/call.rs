@@ -131,7 +131,7 @@ impl CallNode {
             (caller::Command::Audio(Audio::Mulaw(codes)), Some(encoder)) => {
                 Message::Media(encoder.media(&codes))
             }
-            (caller::Command::Mark(number), Some(encoder)) => Message::Text(encoder.mark(number)),
+            (caller::Command::Mark(mark), Some(encoder)) => Message::Text(encoder.mark(mark)),
             (caller::Command::Clear, Some(encoder)) => Message::Text(encoder.clear()),
             (caller::Command::HangUp, _) => Message::Close(NORMAL),
             (

@@ -81,7 +81,7 @@ impl Message {
         match self {
             Self::Text(text) | Self::Media(text) | Self::Dial(text) => trace.bytes(text.as_bytes()),
             Self::Binary(bytes) => trace.bytes(bytes),
-            Self::FromCaller(caller::Event::Audio(audio))
+            Self::FromCaller(caller::Event::Audio { audio, .. })
             | Self::ToCaller(caller::Command::Audio(audio))
             | Self::FromEngine(engine::Event::Audio(audio))
             | Self::ToEngine(engine::Command::Audio(audio)) => trace_audio(audio, trace),

@@ -54,8 +54,8 @@ impl PlainCaller {
                 self.plays_until = self.plays_until.max(now) + Duration::from_micros(length);
                 self.max_depth = self.max_depth.max(self.plays_until - now);
             }
-            caller::Command::Mark(number) => {
-                let played = caller::Event::MarkPlayed(number);
+            caller::Command::Mark(mark) => {
+                let played = caller::Event::MarkPlayed(mark);
                 out.push((Place::Call, Message::FromCaller(played)));
             }
             caller::Command::Clear => self.plays_until = now,
@@ -88,7 +88,9 @@ impl Node for PlainCaller {
             return;
         }
         self.frames += 1;
-        let audio = caller::Event::Audio(Audio::Pcm(vec![0; RATE.frame_samples()]));
+        let at = Some(Duration::from_millis(FRAME_MS * (self.frames - 1)));
+        let audio = Audio::Pcm(vec![0; RATE.frame_samples()]);
+        let audio = caller::Event::Audio { audio, at };
         out.push((Place::Call, Message::FromCaller(audio)));
     }
 

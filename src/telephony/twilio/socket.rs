@@ -169,7 +169,7 @@ impl Stream {
     async fn tell(&mut self, command: Command) -> bool {
         let text = match command {
             Command::Audio(Audio::Mulaw(codes)) => self.encoder.media(&codes),
-            Command::Mark(number) => self.encoder.mark(number),
+            Command::Mark(mark) => self.encoder.mark(mark),
             Command::Clear => self.encoder.clear(),
             // The stream was started as mu-law, and hanging up is closing the port.
             Command::Audio(Audio::Opus(_) | Audio::Pcm(_)) | Command::HangUp => return true,
@@ -221,7 +221,7 @@ impl Stream {
             warn!(call = self.call, ?fault, "the carrier broke its protocol; skipped");
         }
         let reserved = match event {
-            Event::Audio(_) | Event::Fault(_) => RESERVED,
+            Event::Audio { .. } | Event::Fault(_) => RESERVED,
             Event::Started(_) | Event::Digit(_) | Event::MarkPlayed(_) | Event::Left(_) => 0,
         };
         let events = &self.far.events;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::audio::playout;
 use crate::id::CallId;
-use crate::leg::{Format, caller, engine};
+use crate::leg::{Format, Mark, caller, engine};
 use crate::persona::Persona;
 use crate::record::{CallRecord, EndReason, TrackStats};
 
@@ -147,7 +147,7 @@ impl Call {
         }
         match event {
             caller::Event::Started(format) => self.caller_started(format, now),
-            caller::Event::Audio(audio) => {
+            caller::Event::Audio { audio, at: _ } => {
                 let Some(inbound) = &mut self.inbound else {
                     return self.fault(caller::Fault::OutOfOrder);
                 };
@@ -161,7 +161,7 @@ impl Call {
                 self.outputs.push_back(Output::Event(Event::Digit(digit)));
             }
             caller::Event::MarkPlayed(mark) => {
-                if mark == self.marks {
+                if mark.number == self.marks {
                     self.signal(Signal::Drained, now);
                 }
             }
@@ -327,7 +327,10 @@ impl Call {
             self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
         }
         self.marks += 1;
-        self.outputs.push_back(Output::Caller(caller::Command::Mark(self.marks)));
+        self.outputs.push_back(Output::Caller(caller::Command::Mark(Mark {
+            generation: 0,
+            number: self.marks,
+        })));
     }
 
     fn close_engine(&mut self, reason: EndReason) {
@@ -367,7 +370,7 @@ impl Call {
 const fn is_sign_of_life(event: &caller::Event) -> bool {
     match event {
         caller::Event::Started(_)
-        | caller::Event::Audio(_)
+        | caller::Event::Audio { .. }
         | caller::Event::Digit(_)
         | caller::Event::MarkPlayed(_) => true,
         caller::Event::Fault(_) | caller::Event::Left(_) => false,

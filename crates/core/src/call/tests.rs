@@ -4,10 +4,15 @@ use super::*;
 use crate::audio::{mulaw, opus};
 use crate::leg::caller::{Command as ToCaller, Fault, Left};
 use crate::leg::engine::{Closed, Command as ToEngine, Link, OpenError};
-use crate::leg::{Audio, Format};
+use crate::leg::{Audio, Format, Mark};
 use proptest::prelude::*;
 
 const OPUS: Link = Link { format: Format::Opus, lockstep: true };
+
+/// Audio without a time stamp.
+const fn audio(audio: Audio) -> caller::Event {
+    caller::Event::Audio { audio, at: None }
+}
 
 /// A call and what came out of it, with its own clock.
 struct Bench {
@@ -64,7 +69,7 @@ impl Bench {
     /// 20 ms of the caller's line.
     fn frame(&mut self) {
         self.now += Duration::from_millis(20);
-        self.caller(caller::Event::Audio(Audio::Mulaw(vec![mulaw::SILENCE; 160])));
+        self.caller(audio(Audio::Mulaw(vec![mulaw::SILENCE; 160])));
     }
 
     /// Lets time pass, waking the call at its deadlines.
@@ -242,7 +247,7 @@ fn an_engine_that_lags_too_far_and_does_not_catch_up_is_given_up() {
         let mut bench = Bench::live();
         // A burst: six seconds of the caller at once, of which nothing is answered yet.
         let burst = vec![mulaw::SILENCE; 6 * 8000];
-        bench.caller(caller::Event::Audio(Audio::Mulaw(burst)));
+        bench.caller(audio(Audio::Mulaw(burst)));
         for n in 0..100 {
             (0..4).for_each(|_| bench.frame());
             let answers = if catches_up && n < 20 { 2 } else { 1 };
@@ -276,8 +281,11 @@ fn the_longest_call_is_played_to_its_end() {
         bench.engine(engine_packet());
     }
     assert_eq!(bench.call.phase, Phase::Draining(EndReason::TimeLimit));
-    assert!(matches!(bench.to_caller().last(), Some(ToCaller::Mark(1))));
-    bench.caller(caller::Event::MarkPlayed(1));
+    assert!(matches!(
+        bench.to_caller().last(),
+        Some(ToCaller::Mark(Mark { generation: 0, number: 1 }))
+    ));
+    bench.caller(caller::Event::MarkPlayed(Mark { generation: 0, number: 1 }));
     assert_eq!(bench.reason(), EndReason::TimeLimit);
     assert_eq!(bench.records()[0].playout.dropped_ms, 0);
 }
@@ -348,7 +356,7 @@ fn every_pair_of_formats_carries_audio_both_ways() {
             bench.engine(engine::Event::Connected(Link { format: engine, lockstep: true }));
             bench.engine(engine::Event::Ready);
             bench.outputs.clear();
-            bench.caller(caller::Event::Audio(eighty_ms(caller)));
+            bench.caller(audio(eighty_ms(caller)));
             let length: usize = bench
                 .to_engine()
                 .iter()
@@ -398,7 +406,7 @@ fn what_cannot_be_decoded_is_counted_and_the_call_goes_on() {
     bench.engine(engine::Event::Audio(Audio::Opus(Vec::new())));
     bench.engine(engine::Event::Audio(Audio::Opus(vec![0xff; 9])));
     bench.engine(engine::Event::Audio(Audio::Pcm(vec![1; 160])));
-    bench.caller(caller::Event::Audio(Audio::Pcm(vec![1; 160])));
+    bench.caller(audio(Audio::Pcm(vec![1; 160])));
     bench.caller(caller::Event::Fault(Fault::Malformed));
     bench.caller(caller::Event::Started(Format::Mulaw));
     assert_eq!(bench.call.phase, Phase::Live);
@@ -418,11 +426,9 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Timeout),
         Just(Input::Caller(caller::Event::Started(Format::Mulaw))),
         Just(Input::Caller(caller::Event::Started(Format::Opus))),
-        (0usize..700).prop_map(|length| {
-            Input::Caller(caller::Event::Audio(Audio::Mulaw(vec![0x55; length])))
-        }),
+        (0usize..700).prop_map(|length| { Input::Caller(audio(Audio::Mulaw(vec![0x55; length]))) }),
         packet.prop_map(|bytes| Input::Engine(E::Audio(Audio::Opus(bytes)))),
-        Just(Input::Caller(caller::Event::MarkPlayed(1))),
+        Just(Input::Caller(caller::Event::MarkPlayed(Mark { generation: 0, number: 1 }))),
         Just(Input::Caller(caller::Event::Digit('5'))),
         Just(Input::Engine(E::Connected(OPUS))),
         Just(Input::Engine(E::Ready)),

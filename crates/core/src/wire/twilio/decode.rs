@@ -1,13 +1,14 @@
 //! What Twilio says to a bot: reads messages, tolerantly, and says what they mean for the leg.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
-use super::encode::mark_number;
+use super::encode::named_mark;
 use crate::leg::caller::{Event, Fault, Left};
 use crate::leg::{Audio, Format};
 
@@ -202,7 +203,8 @@ impl Decoder {
         if mulaw.is_empty() {
             return Ok(Received::Nothing);
         }
-        Ok(Received::Event(Event::Audio(Audio::Mulaw(mulaw))))
+        let at = number(&body, "timestamp").map(Duration::from_millis);
+        Ok(Received::Event(Event::Audio { audio: Audio::Mulaw(mulaw), at }))
     }
 
     fn dtmf(&self, message: &mut Map<String, Value>) -> Result<Received, Fault> {
@@ -219,8 +221,8 @@ impl Decoder {
         let name = take_object(message, "mark")
             .and_then(|mut body| take_text(&mut body, "name"))
             .ok_or(Fault::Malformed)?;
-        let number = mark_number(&name).ok_or(Fault::Unknown)?;
-        Ok(Received::Event(Event::MarkPlayed(number)))
+        let mark = named_mark(&name).ok_or(Fault::Unknown)?;
+        Ok(Received::Event(Event::MarkPlayed(mark)))
     }
 
     fn stop(&mut self, message: &Map<String, Value>) -> Result<Received, Fault> {

@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::leg::Mark;
+
 /// Writes a bot's messages for one stream.
 ///
 /// Twilio warns (31951) of any extra or missing field, so nothing else is ever written.
@@ -32,9 +34,9 @@ impl Encoder {
 
     /// A message that asks for an echo once all audio before it has been played or cleared.
     #[must_use]
-    pub fn mark(&self, number: u64) -> String {
+    pub fn mark(&self, mark: Mark) -> String {
         let sid = &self.stream_sid;
-        let name = mark_name(number);
+        let name = mark_name(mark);
         format!(r#"{{"event":"mark","streamSid":{sid},"mark":{{"name":"{name}"}}}}"#)
     }
 
@@ -45,15 +47,16 @@ impl Encoder {
     }
 }
 
-/// The name under which mark `number` travels.
-fn mark_name(number: u64) -> String {
-    format!("m-{number}")
+/// The name under which a mark travels.
+fn mark_name(mark: Mark) -> String {
+    format!("g{}-m{}", mark.generation, mark.number)
 }
 
-/// The number of a mark that [`Encoder::mark`] named; `None` for every other name.
-pub(super) fn mark_number(name: &str) -> Option<u64> {
-    let number = name.strip_prefix("m-")?.parse().ok()?;
-    (mark_name(number) == name).then_some(number)
+/// The mark that [`Encoder::mark`] gave that name; `None` for every other name.
+pub(super) fn named_mark(name: &str) -> Option<Mark> {
+    let (generation, number) = name.strip_prefix('g')?.split_once("-m")?;
+    let mark = Mark { generation: generation.parse().ok()?, number: number.parse().ok()? };
+    (mark_name(mark) == name).then_some(mark)
 }
 
 /// `text` as a JSON string, quotes included.

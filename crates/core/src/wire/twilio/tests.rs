@@ -1,13 +1,14 @@
 //! Both ends of the wire against the fixtures, against each other and against bad input.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::leg::caller::{Event, Fault, Left};
-use crate::leg::{Audio, Format};
+use crate::leg::{Audio, Format, Mark};
 
 const SID: &str = "MZ00000000000000000000000000000001";
 const INBOUND: &str = include_str!("../../../../../fixtures/twilio/inbound_call.jsonl");
@@ -48,9 +49,16 @@ fn a_documented_call_is_read_in_full() {
     assert_eq!(start.format, Ok(Format::Mulaw));
     assert_eq!(start.tracks, ["inbound"]);
     assert_eq!(start.custom_parameters["token"], "a\"b");
-    let audio = || Received::Event(Event::Audio(Audio::Mulaw(vec![0xff; 160])));
-    let tail = [Event::Digit('#'), Event::MarkPlayed(7), Event::Left(Left::HungUp)];
-    let mut expected = vec![audio(), audio(), audio()];
+    let audio = |ms| {
+        let at = Some(Duration::from_millis(ms));
+        Received::Event(Event::Audio { audio: Audio::Mulaw(vec![0xff; 160]), at })
+    };
+    let tail = [
+        Event::Digit('#'),
+        Event::MarkPlayed(Mark { generation: 0, number: 7 }),
+        Event::Left(Left::HungUp),
+    ];
+    let mut expected = vec![audio(0), audio(20), audio(100)];
     expected.extend(tail.map(Received::Event));
     assert_eq!(received, expected);
     let media = Media { chunk: Some(3), timestamp_ms: Some(100), sequence: Some(4) };
@@ -65,9 +73,9 @@ fn a_compatible_carriers_call_is_read_in_full() {
     assert_eq!(start.format, Ok(Format::Mulaw));
     assert!(start.account_sid.is_empty() && start.custom_parameters.is_empty());
     let events = [
-        Event::Audio(Audio::Mulaw(vec![0xff; 2])),
+        Event::Audio { audio: Audio::Mulaw(vec![0xff; 2]), at: Some(Duration::from_millis(20)) },
         Event::Digit('D'),
-        Event::MarkPlayed(0),
+        Event::MarkPlayed(Mark { generation: 2, number: 0 }),
         Event::Left(Left::HungUp),
     ];
     assert_eq!(received[2..], events.map(Received::Event));
@@ -83,20 +91,24 @@ fn the_carrier_writes_the_documented_bytes() {
     ]);
     let mut written = vec![carrier.connected(), carrier.start(&parameters)];
     written.extend([0, 20, 100].map(|timestamp| carrier.media(&[0xff; 160], timestamp)));
-    written.extend([carrier.dtmf('#'), carrier.mark("m-7"), carrier.stop()]);
+    written.extend([carrier.dtmf('#'), carrier.mark("g0-m7"), carrier.stop()]);
     assert_eq!(written, INBOUND.lines().collect::<Vec<_>>());
 }
 
 #[test]
 fn a_bots_messages_are_the_documented_ones_and_pass_the_strict_reader() {
     let encoder = Encoder::new(SID);
-    let written = [encoder.media(&[0xff; 160]), encoder.mark(7), encoder.clear()];
+    let written = [
+        encoder.media(&[0xff; 160]),
+        encoder.mark(Mark { generation: 0, number: 7 }),
+        encoder.clear(),
+    ];
     assert_eq!(written.iter().map(String::as_str).collect::<Vec<_>>(), {
         OUTBOUND.lines().collect::<Vec<_>>()
     });
     let read: Vec<_> = written.iter().map(|text| parse_outbound(text, SID)).collect();
     let expected =
-        [Outbound::Media(vec![0xff; 160]), Outbound::Mark("m-7".into()), Outbound::Clear];
+        [Outbound::Media(vec![0xff; 160]), Outbound::Mark("g0-m7".into()), Outbound::Clear];
     assert_eq!(read, expected.map(Ok));
 }
 
@@ -115,7 +127,7 @@ fn faults_are_named_and_the_stream_goes_on() {
         (r#"{"event":"connected"}"#, Fault::OutOfOrder),
         (r#"{"event":"speed"}"#, Fault::Unknown),
         (r#"{"event":"mark","mark":{"name":"theirs"}}"#, Fault::Unknown),
-        (r#"{"event":"mark","mark":{"name":"m-+1"}}"#, Fault::Unknown),
+        (r#"{"event":"mark","mark":{"name":"g0-m+1"}}"#, Fault::Unknown),
         (r#"{"event":"dtmf","dtmf":{"digit":"12"}}"#, Fault::Malformed),
         (r#"{"event":"dtmf","dtmf":{"digit":"x"}}"#, Fault::Malformed),
         (r#"{"event":"media","media":{"payload":"%"}}"#, Fault::Malformed),
@@ -201,7 +213,8 @@ proptest! {
         let sent = Encoder::new(SID).media(&mulaw);
         prop_assert_eq!(parse_outbound(&sent, SID), Ok(Outbound::Media(mulaw.clone())));
         let message = Carrier::new(SID, "AC", "CA").media(&mulaw, 0);
-        let audio = Received::Event(Event::Audio(Audio::Mulaw(mulaw)));
+        let audio = Audio::Mulaw(mulaw);
+        let audio = Received::Event(Event::Audio { audio, at: Some(Duration::ZERO) });
         prop_assert_eq!(started().receive(&message), audio);
     }
 

@@ -79,6 +79,12 @@ impl Frame {
     pub fn samples(&self) -> &[i16] {
         &self.samples
     }
+
+    /// Its samples, to be changed in place; how many there are stays.
+    #[must_use]
+    pub fn samples_mut(&mut self) -> &mut [i16] {
+        &mut self.samples
+    }
 }
 
 /// Cuts PCM of any length into frames; what is left over waits for more.

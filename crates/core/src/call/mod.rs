@@ -6,6 +6,7 @@ mod io;
 mod phase;
 mod timers;
 mod tracks;
+pub mod turns;
 mod words;
 
 use std::collections::VecDeque;

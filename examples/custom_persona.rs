@@ -20,13 +20,12 @@ use voice_bot::{Heard, VoiceBot};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let persona = Persona {
-        name: "astronaut".to_owned(),
-        voice: "NATM1.pt".to_owned(),
-        prompt: "You are Sam, an astronaut on the way to Mars. You are calm and a little bored, \
-                 and you love to be asked about the view."
-            .to_owned(),
-    };
+    let persona = Persona::new(
+        "astronaut",
+        "NATM1.pt",
+        "You are Sam, an astronaut on the way to Mars. You are calm and a little bored, \
+                 and you love to be asked about the view.",
+    );
     // What a configuration file would have been told at its loading.
     check_voice(&persona.voice, &[])?;
     request_target(&persona.voice, &persona.prompt)?;

@@ -82,7 +82,7 @@ fn tone(length: Duration) -> Vec<i16> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bot = VoiceBot::new(vec![Arc::new(Beeper)]);
-    let persona = Persona { name: "robot".into(), voice: String::new(), prompt: "Beep.".into() };
+    let persona = Persona::new("robot", String::new(), "Beep.");
     let mut talk = bot.converse(persona, Rate::Hz16000).await?;
 
     // One second of noise, which the engine takes for speech, then silence.

@@ -35,7 +35,7 @@ const CONVERSATIONS: usize = 1024;
 ///
 /// let engine = PersonaPlex::new(PersonaPlexConfig::new("ws://gpu-box:8998".parse()?))?;
 /// let bot = VoiceBot::new(vec![std::sync::Arc::new(engine)]);
-/// let sam = Persona { name: "sam".into(), voice: "NATM1.pt".into(), prompt: "Be Sam.".into() };
+/// let sam = Persona::new("sam", "NATM1.pt", "Be Sam.");
 /// let mut talk = bot.converse(sam, Rate::Hz16000).await?;
 /// let mut clock = tokio::time::interval(std::time::Duration::from_millis(20));
 /// loop {

@@ -18,6 +18,7 @@ mod personas;
 mod raw;
 mod resolve;
 mod secret;
+mod start;
 #[cfg(test)]
 mod tests;
 

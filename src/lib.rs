@@ -10,6 +10,7 @@ pub mod serve;
 pub mod switchboard;
 pub mod telemetry;
 pub mod telephony;
+pub mod wav;
 pub mod web;
 
 pub use bot::{Conversation, Heard, VoiceBot};

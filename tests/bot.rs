@@ -23,11 +23,7 @@ use voice_bot_core::record::{CallRecord, EndReason};
 const RATES: [Rate; 3] = [Rate::Hz8000, Rate::Hz16000, Rate::Hz24000];
 
 fn persona() -> Persona {
-    Persona {
-        name: "test".to_owned(),
-        voice: "NATF2.pt".to_owned(),
-        prompt: "You enjoy having a good conversation.".to_owned(),
-    }
+    Persona::new("test", "NATF2.pt", "You enjoy having a good conversation.")
 }
 
 fn bot(demo: &DemoServer) -> VoiceBot {

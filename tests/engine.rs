@@ -34,11 +34,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const PACKET: usize = 640;
 
 fn persona() -> Persona {
-    Persona {
-        name: "test".to_owned(),
-        voice: "NATF2.pt".to_owned(),
-        prompt: "You enjoy having a good conversation.".to_owned(),
-    }
+    Persona::new("test", "NATF2.pt", "You enjoy having a good conversation.")
 }
 
 /// A demo engine that is ready within some 10 ms.

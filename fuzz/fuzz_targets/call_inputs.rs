@@ -95,7 +95,7 @@ struct World {
 impl World {
     fn new(now: Instant) -> Self {
         let name = "test".to_owned();
-        let persona = Persona { voice: "NATF2.pt".to_owned(), prompt: name.clone(), name };
+        let persona = Persona::new(name.clone(), "NATF2.pt", name);
         let call = Call::new(CallId::new("CA1"), persona, Config::default(), now);
         let (deadline, ended) = (None, 0);
         Self { call, now, deadline, ended, engine_open: false, engine_was_opened: false }

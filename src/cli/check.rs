@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use voice_bot::config::{Config, Flags, environment};
 use voice_bot::serve::engines;
 use voice_bot::telemetry;
+use voice_bot_core::persona::Persona;
 
 /// Read the configuration and ask each engine whether it can be reached
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         None => println!("Twilio's webhook unknown: set server.public_url (PUBLIC_URL)"),
     }
     println!("personas         {}", names(&config));
+    for persona in config.personas.iter() {
+        println!("  {} starts with {}", persona.name, start(&config, persona));
+    }
     for (number, persona) in config.personas.numbers() {
         println!("  {number} is answered by {}", persona.name);
     }
@@ -59,6 +63,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// What a caller hears before this persona speaks.
+fn start(config: &Config, persona: &Persona) -> String {
+    match config.personas.opening(&persona.name) {
+        Some(sentence) => format!("{sentence:?}, then {}", persona.start),
+        None => persona.start.to_string(),
+    }
 }
 
 fn names(config: &Config) -> String {

@@ -13,6 +13,7 @@ use super::error::{ConfigError, Origin};
 use super::layers::{Given, Layers};
 use super::nearest::nearest;
 use super::raw::{self, RawPersona};
+use super::start;
 
 const DEFAULT_DIR: &str = "personas";
 const DEFAULT_NAME: &str = "assistant";
@@ -25,6 +26,8 @@ pub struct Personas {
     all: BTreeMap<String, Persona>,
     default: Persona,
     numbers: BTreeMap<String, Persona>,
+    /// By the persona's name; without those that have none.
+    openings: BTreeMap<String, String>,
 }
 
 impl Personas {
@@ -46,6 +49,13 @@ impl Personas {
         self.all.get(name)
     }
 
+    /// What the carrier's own voice says before it opens the stream to the persona of this name;
+    /// never empty.
+    #[must_use]
+    pub fn opening(&self, name: &str) -> Option<&str> {
+        self.openings.get(name).map(String::as_str)
+    }
+
     /// Every persona, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Persona> {
         self.all.values()
@@ -60,9 +70,11 @@ impl Personas {
 impl Default for Personas {
     /// The built-in persona alone.
     fn default() -> Self {
-        let default = built_in(&[]).expect("the persona in the program is valid, see the tests");
-        let all = BTreeMap::from([(default.name.clone(), default.clone())]);
-        Self { all, default, numbers: BTreeMap::new() }
+        let built_in = built_in(&[]).expect("the persona in the program is valid, see the tests");
+        let name = built_in.persona.name.clone();
+        let openings = built_in.say.map(|say| (name.clone(), say)).into_iter().collect();
+        let (default, all) = (built_in.persona.clone(), [(name, built_in.persona)].into());
+        Self { all, default, numbers: BTreeMap::new(), openings }
     }
 }
 
@@ -72,7 +84,11 @@ pub(super) fn resolve(
     extra_voices: &[String],
 ) -> Result<Personas, ConfigError> {
     let raw = &layers.raw.personas;
-    let mut all = read_folder(layers, extra_voices)?;
+    let found = read_folder(layers, extra_voices)?;
+    let openings = found.iter().filter_map(|(name, it)| Some((name.clone(), it.say.clone()?)));
+    let openings = openings.collect();
+    let mut all: BTreeMap<_, _> =
+        found.into_iter().map(|(name, found)| (name, found.persona)).collect();
     let wanted =
         layers.text(layers.overrides.persona.as_ref(), "personas.default", raw.default.as_ref());
     let wanted = wanted.unwrap_or_else(|| Given {
@@ -91,7 +107,7 @@ pub(super) fn resolve(
         }
         numbers.insert(number.clone(), find(&all, &Given { text: name.clone(), origin })?);
     }
-    Ok(Personas { all, default, numbers })
+    Ok(Personas { all, default, numbers, openings })
 }
 
 fn override_default(
@@ -125,7 +141,13 @@ fn find(all: &BTreeMap<String, Persona>, wanted: &Given) -> Result<Persona, Conf
     })
 }
 
-fn built_in(extra_voices: &[String]) -> Result<Persona, ConfigError> {
+/// What a persona's file says.
+struct Found {
+    persona: Persona,
+    say: Option<String>,
+}
+
+fn built_in(extra_voices: &[String]) -> Result<Found, ConfigError> {
     read_persona(Path::new("personas/assistant.toml"), BUILT_IN, extra_voices)
 }
 
@@ -133,26 +155,23 @@ fn built_in(extra_voices: &[String]) -> Result<Persona, ConfigError> {
 fn read_folder(
     layers: &Layers<'_>,
     extra_voices: &[String],
-) -> Result<BTreeMap<String, Persona>, ConfigError> {
+) -> Result<BTreeMap<String, Found>, ConfigError> {
     let raw = layers.raw.personas.dir.as_deref();
     let base = layers.file.parent().unwrap_or(Path::new(""));
     let folder = base.join(raw.unwrap_or(DEFAULT_DIR));
-    let mut found: BTreeMap<String, (Persona, PathBuf)> = BTreeMap::new();
+    let mut found: BTreeMap<String, (Found, PathBuf)> = BTreeMap::new();
     let may_be_absent = raw.is_none_or(|dir| dir == DEFAULT_DIR);
     for file in persona_files(&folder, may_be_absent, &layers.key("personas.dir"))? {
         let text = std::fs::read_to_string(&file)
             .map_err(|error| unreadable(&layers.key("personas.dir"), &file, &error))?;
-        let persona = read_persona(&file, &text, extra_voices)?;
-        if let Some((_, other)) = found.get(&persona.name) {
+        let read = read_persona(&file, &text, extra_voices)?;
+        let name = read.persona.name.clone();
+        if let Some((_, other)) = found.get(&name) {
             let problem = format!("is also the name in {}", other.display());
             let origin = Origin::File(file, "name".to_owned());
-            return Err(origin.refuse_text(
-                &persona.name,
-                problem,
-                "give one of them another name",
-            ));
+            return Err(origin.refuse_text(&name, problem, "give one of them another name"));
         }
-        found.insert(persona.name.clone(), (persona, file));
+        found.insert(name, (read, file));
     }
     let mut all: BTreeMap<_, _> = found.into_iter().map(|(name, (it, _))| (name, it)).collect();
     if !all.contains_key(DEFAULT_NAME) {
@@ -190,7 +209,7 @@ fn unreadable(origin: &Origin, path: &Path, error: &std::io::Error) -> ConfigErr
     }
 }
 
-fn read_persona(file: &Path, text: &str, extra: &[String]) -> Result<Persona, ConfigError> {
+fn read_persona(file: &Path, text: &str, extra: &[String]) -> Result<Found, ConfigError> {
     let raw: RawPersona = raw::parse(file, text)?;
     let take = |key: &str, value: Option<String>, example: &str| {
         let origin = Origin::File(file.to_owned(), key.to_owned());
@@ -209,7 +228,9 @@ fn read_persona(file: &Path, text: &str, extra: &[String]) -> Result<Persona, Co
     }
     check_voice(&voice, extra)?;
     check_prompt(&prompt, &voice.text)?;
-    Ok(Persona { name: name.text, voice: voice.text, prompt: prompt.text })
+    let start = start::resolve(file, &raw.start)?;
+    let persona = Persona::new(name.text, voice.text, prompt.text);
+    Ok(Found { persona: Persona { start: start.sound, ..persona }, say: start.say })
 }
 
 /// Refuses a voice that the engine's servers do not have.

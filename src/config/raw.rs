@@ -90,6 +90,17 @@ pub(super) struct RawPersona {
     pub(super) name: Option<String>,
     pub(super) voice: Option<String>,
     pub(super) prompt: Option<String>,
+    pub(super) start: RawStart,
+}
+
+/// `[start]` of `personas/NAME.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawStart {
+    pub(super) sound: Option<String>,
+    pub(super) country: Option<String>,
+    pub(super) clip: Option<String>,
+    pub(super) say: Option<String>,
 }
 
 /// Reads the configuration file; an absent one is an empty one, unless it is `required`.

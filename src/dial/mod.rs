@@ -11,7 +11,6 @@ mod socket;
 mod stream;
 mod tracks;
 mod voice;
-pub mod wav;
 mod webhook;
 
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use std::time::Duration;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
+pub use crate::wav;
 pub use lag::Lag;
 pub use report::{Ended, Report, Spread, StreamEnd, StreamReport, Summary};
 pub use script::ScriptError;

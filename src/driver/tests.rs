@@ -61,7 +61,7 @@ struct Running {
 impl Running {
     /// A call whose caller takes so many commands at once.
     fn start(commands: usize, opener: Opener) -> Self {
-        let persona = Persona { name: "test".into(), voice: "v".into(), prompt: "p".into() };
+        let persona = Persona::new("test", "v", "p");
         let id = CallId::new("CA1");
         let call = Call::new(id.clone(), persona, call::Config::default(), now());
         let (near, caller) = CallerPort::pair(64, commands);

@@ -226,11 +226,7 @@ mod tests {
     fn a_persona_that_the_server_would_choke_on_is_refused_here() {
         let config = PersonaPlexConfig::new(Url::parse("ws://gpu:8998").unwrap());
         let engine = PersonaPlex::new(config).unwrap();
-        let persona = |voice: &str, prompt: &str| Persona {
-            name: "test".to_owned(),
-            voice: voice.to_owned(),
-            prompt: prompt.to_owned(),
-        };
+        let persona = |voice: &str, prompt: &str| Persona::new("test", voice, prompt);
         assert!(engine.target(&persona("NATF2.pt", "Be kind.")).is_ok());
         for (voice, prompt) in [
             ("NATF2.pt", String::new()),

@@ -13,7 +13,7 @@
 //! use voice_bot_core::persona::Persona;
 //!
 //! let now = Instant::now();
-//! let sam = Persona { name: "sam".into(), voice: "NATM1.pt".into(), prompt: "Be Sam.".into() };
+//! let sam = Persona::new("sam", "NATM1.pt", "Be Sam.");
 //! let mut call = Call::new(CallId::new("CA1"), sam, Config::default(), now);
 //! let link = engine::Link { format: Format::Opus, lockstep: true };
 //! let inputs = [

@@ -81,11 +81,7 @@ impl Scenario {
                 voice_frames: 5,
                 ..demo::Config::default()
             },
-            persona: Persona {
-                name: "echo".into(),
-                voice: "NATF2.pt".into(),
-                prompt: "You are an echo.".into(),
-            },
+            persona: Persona::new("echo", "NATF2.pt", "You are an echo."),
         }
     }
 }

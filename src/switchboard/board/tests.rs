@@ -63,7 +63,7 @@ fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
 }
 
 fn persona() -> Persona {
-    Persona { name: "test".into(), voice: "v".into(), prompt: "p".into() }
+    Persona::new("test", "v", "p")
 }
 
 async fn connect(switchboard: &Switchboard, id: &CallId) -> FarEnd<caller::Event, caller::Command> {

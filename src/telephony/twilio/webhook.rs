@@ -83,9 +83,16 @@ pub(super) async fn after(
 
 /// Connects the call. Twilio asks the action URL what comes after the stream; a compatible carrier
 /// that knows no action goes on to the next verb, which ends the call.
+///
+/// A persona's opening sentence comes before the stream, so its model begins to read its prompt
+/// only when that has been said.
 fn connect(line: &Line, persona: &str) -> Twiml {
     let stream = Stream::new(&line.media_url()).parameter("persona", persona);
-    Twiml::new().connect(Connect::new(stream).action(&line.after_url())).hangup()
+    let twiml = match line.personas().opening(persona) {
+        Some(sentence) => Twiml::new().say(line.voiced(Say::new(sentence))),
+        None => Twiml::new(),
+    };
+    twiml.connect(Connect::new(stream).action(&line.after_url())).hangup()
 }
 
 impl Line {

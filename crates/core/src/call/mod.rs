@@ -4,6 +4,7 @@
 
 mod io;
 mod phase;
+pub mod start;
 mod timers;
 mod tracks;
 pub mod turns;

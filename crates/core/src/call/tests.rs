@@ -25,7 +25,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let now = epoch();
-        let persona = Persona { name: "p".into(), voice: "NATF2.pt".into(), prompt: "Hi.".into() };
+        let persona = Persona::new("p", "NATF2.pt", "Hi.");
         let call = Call::new(CallId::new("CA1"), persona, Config::default(), now);
         let mut bench = Self { call, now, outputs: Vec::new(), deadline: None };
         bench.input(Input::Timeout);

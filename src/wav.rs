@@ -1,16 +1,17 @@
-//! Reads what the caller says from a WAV file and writes down what was heard.
+//! Reads recordings from WAV files and writes down what was heard.
 
 use std::path::{Path, PathBuf};
 
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use voice_bot_core::audio::resample::Resampler;
 
-use super::tracks::RATE_HZ;
+/// Samples per second of what [`read`] gives and [`write`] takes.
+const RATE_HZ: u32 = 8000;
 
 /// A caller's sentence: 8 kHz, mono, 16 bit.
-const BUNDLED_SPEECH: &[u8] = include_bytes!("../../assets/caller.wav");
+const BUNDLED_SPEECH: &[u8] = include_bytes!("../assets/caller.wav");
 
-/// Longest recording that is read, in seconds.
+/// Longest recording that [`read`] takes, in seconds.
 const MAX_SECONDS: u32 = 3600;
 
 /// Why a recording cannot be read or written.
@@ -35,6 +36,17 @@ pub enum WavError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The recording is too long.
+    #[error(
+        "{}: is longer than {seconds} seconds; cut it with `ffmpeg -i IN -t {seconds} OUT.wav`",
+        path.display()
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// How long it may be.
+        seconds: u32,
+    },
     /// The recording cannot be written.
     #[error(
         "{}: cannot be written ({reason}); name a file in a folder that exists", path.display()
@@ -47,14 +59,38 @@ pub enum WavError {
     },
 }
 
+/// A recording in mono, at its own rate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pcm {
+    /// Samples per second, as the file says; any number.
+    pub hz: u32,
+    /// The samples.
+    pub samples: Vec<i16>,
+}
+
 /// The recording in `path` as 8 kHz mono PCM.
 ///
-/// Reads PCM of 8, 16, 24 or 32 bits and 32 bit floating point, mono or stereo (mixed down), at 8
-/// to 48 kHz, up to an hour.
+/// Reads what [`read_pcm`] does, at 8 to 48 kHz and up to an hour.
 ///
 /// # Errors
 /// [`WavError`] when there is no such file or it holds anything else.
 pub fn read(path: &Path) -> Result<Vec<i16>, WavError> {
+    let pcm = read_pcm(path, MAX_SECONDS)?;
+    let mut resampler = Resampler::new(pcm.hz, RATE_HZ)
+        .map_err(|error| WavError::NotWav { path: path.to_owned(), reason: error.to_string() })?;
+    let mut resampled = resampler.process(&pcm.samples);
+    resampled.extend(resampler.flush());
+    Ok(resampled)
+}
+
+/// The recording in `path` as mono PCM.
+///
+/// Reads PCM of 8, 16, 24 or 32 bits and 32 bit floating point, mono or stereo (mixed down), of up
+/// to `max_seconds`.
+///
+/// # Errors
+/// [`WavError`] when there is no such file or it holds anything else.
+pub fn read_pcm(path: &Path, max_seconds: u32) -> Result<Pcm, WavError> {
     let file = std::fs::File::open(path)
         .map_err(|source| WavError::Open { path: path.to_owned(), source })?;
     let not_wav = |reason: String| WavError::NotWav { path: path.to_owned(), reason };
@@ -64,16 +100,11 @@ pub fn read(path: &Path) -> Result<Vec<i16>, WavError> {
     if !(1..=2).contains(&spec.channels) {
         return Err(not_wav(format!("it has {} channels, not 1 or 2", spec.channels)));
     }
-    if reader.duration() > spec.sample_rate.saturating_mul(MAX_SECONDS) {
-        return Err(not_wav(format!("it is longer than {MAX_SECONDS} seconds")));
+    if reader.duration() > spec.sample_rate.saturating_mul(max_seconds) {
+        return Err(WavError::TooLong { path: path.to_owned(), seconds: max_seconds });
     }
-    let mut resampler =
-        Resampler::new(spec.sample_rate, RATE_HZ).map_err(|error| not_wav(error.to_string()))?;
     let samples = samples(reader, spec).map_err(|error| not_wav(error.to_string()))?;
-    let mono = mix_down(&samples, spec.channels);
-    let mut resampled = resampler.process(&mono);
-    resampled.extend(resampler.flush());
-    Ok(resampled)
+    Ok(Pcm { hz: spec.sample_rate, samples: mix_down(&samples, spec.channels) })
 }
 
 /// Writes the caller (left) and the bot (right) as 16 bit stereo at 8 kHz; the shorter side is
@@ -176,10 +207,12 @@ mod tests {
             (2, 24_000, 32, SampleFormat::Float),
         ] {
             tone(&path, spec(channels, rate, bits, format));
+            let pcm = read_pcm(&path, 1).unwrap();
+            assert_eq!((pcm.hz, pcm.samples.len()), (rate, rate as usize));
             let samples = read(&path).unwrap();
             assert!(samples.len().abs_diff(8000) <= 2, "{rate}: {}", samples.len());
             // Half of full scale as a sine: -6 - 3 dB.
-            let level = super::super::tracks::dbfs(&samples[1000..7000]);
+            let level = crate::dial::dbfs(&samples[1000..7000]);
             assert!((level + 9.03).abs() < 0.2, "{rate} {bits}: {level}");
         }
     }
@@ -209,6 +242,9 @@ mod tests {
         }
         tone(&path, spec(3, 8000, 16, SampleFormat::Int));
         assert!(read(&path).unwrap_err().to_string().contains("3 channels"));
+        assert!(read_pcm(&path, 0).unwrap_err().to_string().contains("3 channels"));
+        tone(&path, spec(1, 8000, 16, SampleFormat::Int));
+        assert!(read_pcm(&path, 0).unwrap_err().to_string().contains("longer than 0 seconds"));
         let nowhere = folder.path().join("no/such.wav");
         assert!(write(&nowhere, &[], &[]).unwrap_err().to_string().contains("such.wav"));
     }

@@ -242,6 +242,32 @@ async fn the_webhook_answers_posts_and_gets_and_refuses_what_is_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opening_sentence_is_said_before_the_stream_opens() {
+    let demo = demo(quick(Behaviour::Tone)).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("personas")).unwrap();
+    let persona = "name = \"assistant\"\nvoice = \"NATF2.pt\"\nprompt = \"x\"\n\
+                   [start]\nsay = \"Salt & Sons. <One moment>\"\n";
+    std::fs::write(folder.path().join("personas/assistant.toml"), persona).unwrap();
+    let loaded = Config::load_from(folder.path(), &Flags::default(), &|_| None).unwrap();
+    let mut config = Config { personas: loaded.personas, ..config(&[at(&demo)]) };
+    config.say.language = "en-GB".to_owned();
+    config.say.voice = Some("Polly.Amy".to_owned());
+    let site = Site::open(&config).await;
+    let twiml = site.twiml("CA1").await;
+    let expected = "<Response><Say language=\"en-GB\" voice=\"Polly.Amy\">Salt &amp; Sons. \
+                    &lt;One moment&gt;</Say><Connect ";
+    assert!(twiml.contains(expected), "{twiml}");
+    site.after("CA1").await;
+
+    let report = site.call(300, 300).await;
+    assert_eq!(report.ended, Ended::CallerHungUp, "{}", report.to_text());
+    assert_eq!(report.script.first(), Some(&says("Salt & Sons. <One moment>")));
+    assert_eq!(report.streams.len(), 1);
+    assert_eq!(site.record(&report.call_sid).await.reason, EndReason::CallerHungUp);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_call_on_the_only_engine_hears_that_it_is_busy() {
     let (site, demo) = Site::with_demo(quick(Behaviour::Tone)).await;
     let first = tokio::spawn(place(site.plan(500, 1000)));

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 
 use tempfile::TempDir;
+use voice_bot_core::persona::{Ringback, StartSound};
 
 use super::raw::RawConfig;
 use super::*;
@@ -456,6 +457,148 @@ fn a_bad_persona_is_refused_by_file_and_key() {
     let files = [("personas/a.toml", same), ("personas/b.toml", same)];
     let message = message_of(&files, &Flags::default(), &[]);
     assert!(message.starts_with("personas/b.toml: name = \"a\" is also the name in "), "{message}");
+}
+
+/// The configuration with a persona "a" whose file ends in this `[start]`, and a recording.
+fn load_start(start: &str, wav: &[u8]) -> Result<Config, ConfigError> {
+    let persona = "name = \"a\"\nvoice = \"NATF2.pt\"\nprompt = \"x\"\n[start]\n";
+    let folder = folder(&[("personas/a.toml", &format!("{persona}{start}"))]);
+    fs::write(folder.path().join("personas/hello.wav"), wav).unwrap();
+    Config::load_from(folder.path(), &Flags::default(), &|_| None)
+}
+
+/// A WAV file of 16 bit PCM: so many samples of each channel, all of one value.
+fn wav(channels: u16, hz: u32, samples: u32) -> Vec<u8> {
+    let spec = hound::WavSpec {
+        channels,
+        sample_rate: hz,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut file = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut file, spec).unwrap();
+    (0..samples * u32::from(channels)).for_each(|_| writer.write_sample(1000_i16).unwrap());
+    writer.finalize().unwrap();
+    file.into_inner()
+}
+
+#[test]
+fn a_persona_chooses_what_its_callers_hear_first() {
+    let start = |text: &str, wav: &[u8]| {
+        let config = load_start(text, wav).unwrap();
+        let opening = config.personas.opening("a").map(str::to_owned);
+        (config.personas.get("a").unwrap().start.clone(), opening)
+    };
+    let tone = |country| (StartSound::Ringback(country), None);
+    assert_eq!(start("", b""), (StartSound::Silence, None));
+    assert_eq!(start("sound = \"silence\"\nsay = \" \"", b""), (StartSound::Silence, None));
+    assert_eq!(start("sound = \"ringback\"", b""), tone(Ringback::Us));
+    assert_eq!(start("sound = \"ringback\"\ncountry = \"uk\"", b""), tone(Ringback::Uk));
+    assert_eq!(
+        start("sound = \"ringback\"\ncountry = \"eu\"\nsay = \" One moment. \"", b""),
+        (StartSound::Ringback(Ringback::Eu), Some("One moment.".to_owned()))
+    );
+    for (channels, hz) in [(1, 8000), (2, 16_000), (2, 44_100), (1, 48_000)] {
+        let clip = "sound = \"clip\"\nclip = \"hello.wav\"";
+        let (sound, _) = start(clip, &wav(channels, hz, 15 * hz));
+        let StartSound::Clip(clip) = sound else { panic!("{sound}") };
+        assert_eq!(clip.samples().len(), 15 * clip.rate().hz() as usize);
+        assert_eq!(clip.samples()[10_000], 1000);
+    }
+}
+
+#[test]
+fn the_default_persona_rings_and_the_environment_leaves_that_alone() {
+    let variables = [("PERSONAPLEX_TEXT_PROMPT", "x"), ("PERSONAPLEX_VOICE_PROMPT", "VARM4.pt")];
+    let config = load(&[], &Flags::default(), &variables).unwrap();
+    let persona = config.personas.default_persona();
+    assert_eq!(
+        (persona.prompt.as_str(), &persona.start),
+        ("x", &StartSound::Ringback(Ringback::Us))
+    );
+    assert_eq!(config.personas.opening(&persona.name), None);
+}
+
+#[test]
+fn a_bad_start_is_refused_by_file_and_key() {
+    let long = format!("say = \"{}\"", "é".repeat(161));
+    let clip = "sound = \"clip\"\nclip = \"hello.wav\"";
+    for (start, wav, expected) in [
+        (
+            "sound = \"ringbak\"",
+            vec![],
+            "start.sound = \"ringbak\" is not a start sound; did you mean \"ringback\"?",
+        ),
+        (
+            "sound = \"music\"",
+            vec![],
+            "start.sound = \"music\" is not a start sound; use one of: silence, ringback, clip",
+        ),
+        (
+            "sound = \"ringback\"\ncountry = \"Atlantis\"",
+            vec![],
+            "start.country = \"Atlantis\" is no country whose ringback is known; use one of: us, \
+             uk, eu",
+        ),
+        (
+            "country = \"uk\"",
+            vec![],
+            "start.country = \"uk\" is not used; set start.sound = \"ringback\", or remove it",
+        ),
+        (
+            "sound = \"ringback\"\nclip = \"hello.wav\"",
+            vec![],
+            "start.clip = \"hello.wav\" is not used; set start.sound = \"clip\", or remove it",
+        ),
+        (
+            "sound = \"clip\"",
+            vec![],
+            "start.clip is missing; add clip = \"hello.wav\", or choose another start.sound",
+        ),
+        (
+            "sound = \"clip\"\nclip = \"absent.wav\"",
+            vec![],
+            "start.clip = \"absent.wav\" cannot be opened (",
+        ),
+        (clip, b"ID3".to_vec(), "start.clip = \"hello.wav\" is not a WAV file of PCM samples ("),
+        (
+            clip,
+            wav(3, 8000, 10),
+            "start.clip = \"hello.wav\" is not a WAV file of PCM samples (it \
+             has 3 channels, not 1 or 2); convert it with `ffmpeg -i IN -ar 8000 -ac 1 OUT.wav`",
+        ),
+        (
+            clip,
+            wav(1, 8000, 15 * 8000 + 1),
+            "start.clip = \"hello.wav\" is longer than 15 s; cut it with `ffmpeg -i IN -t 15 \
+             OUT.wav`",
+        ),
+        (
+            clip,
+            wav(1, 96_000, 10),
+            "start.clip = \"hello.wav\" cannot be resampled (sample rate 96000 Hz",
+        ),
+        (
+            clip,
+            wav(1, 8000, 0),
+            "start.clip = \"hello.wav\" has no samples; record at least a moment",
+        ),
+        (
+            &long,
+            vec![],
+            "start.say = \"éééééééééééééééééééééééééééééééééééééééééééééééééééééééééééé…\" has 161 \
+             characters and takes too long to say; shorten it to 160 at most",
+        ),
+    ] {
+        let message = load_start(start, &wav).unwrap_err().to_string();
+        assert!(!message.contains('\n'), "{message}");
+        let at = message.find("personas/a.toml: ").unwrap();
+        let message = &message[at + "personas/a.toml: ".len()..];
+        assert!(message.starts_with(expected), "\n{message}\n{expected}");
+    }
+    let unknown = load_start("sounds = \"clip\"", b"").unwrap_err().to_string();
+    let expected = "line 5: unknown key \"sounds\" in [start]; did you mean \"sound\"?";
+    assert!(unknown.ends_with(expected), "{unknown}");
 }
 
 #[test]

@@ -1,24 +1,4 @@
 //! Turn-taking at the line: who speaks since when, gaps and overlaps, talk-over, dead air.
-//!
-//! # Terms
-//! - **Speech** of a side: its frames that carry speech. Where frames overlap, time counts once.
-//! - **Stretch** (the literature's inter-pausal unit): speech of one side without a silence as long
-//!   as [`Config::pause`] in it. It reaches from its first to its last speech.
-//! - **Floor**: the right to speak. Whoever begins while nobody speaks takes it, and so does
-//!   whoever began inside the holder's stretch and speaks beyond its end.
-//! - **Exchange**: the floor passes to the other side. Its **gap** (floor transfer offset; Heldner
-//!   and Edlund 2010, Stivers et al. 2009) is the beginning of the new holder's stretch minus the
-//!   end of the old holder's last: above 0 silence, below 0 overlap.
-//! - **Back-channel**: a stretch shorter than [`Config::backchannel`] that lies wholly inside one
-//!   of the other side, such as "mhm". The floor stays where it is.
-//! - **Talk-over**: a stretch that begins inside one of the other side, is no back-channel, and
-//!   has both speak at once for at least [`Config::talk_over`]. It is its beginner's, whether the
-//!   other yields (then it is an exchange, too) or the beginner gives up.
-//! - **Dead air**: nobody in a stretch for longer than [`Config::dead_air`]; all of that time.
-//! - **Turn**: the stretches of one side from taking the floor to losing it, or to dead air.
-//!
-//! Two stretches that begin at the same moment count as the caller's first; one that begins when
-//! the other ends lies behind it, and one that ends with the other lies inside it.
 
 mod duplex;
 mod floor;
@@ -151,6 +131,27 @@ pub enum TurnEvent {
 
 /// Follows who speaks. Its memory does not grow with the call.
 ///
+/// # Terms
+/// - **Speech** of a side: its frames that carry speech. Where frames overlap, time counts once.
+/// - **Stretch** (the literature's inter-pausal unit): speech of one side without a silence as long
+///   as [`Config::pause`] in it. It reaches from its first to its last speech.
+/// - **Floor**: the right to speak. Whoever begins while nobody speaks takes it, and so does
+///   whoever began inside the holder's stretch and speaks beyond its end.
+/// - **Exchange**: the floor passes to the other side. Its **gap** (floor transfer offset; Heldner
+///   and Edlund 2010, Stivers et al. 2009) is the beginning of the new holder's stretch minus the
+///   end of the old holder's last: above 0 silence, below 0 overlap.
+/// - **Back-channel**: a stretch shorter than [`Config::backchannel`] that lies wholly inside one
+///   of the other side, such as "mhm". The floor stays where it is.
+/// - **Talk-over**: a stretch that begins inside one of the other side, is no back-channel, and
+///   has both speak at once for at least [`Config::talk_over`]. It is its beginner's, whether the
+///   other yields (then it is an exchange, too) or the beginner gives up.
+/// - **Dead air**: nobody in a stretch for longer than [`Config::dead_air`]; all of that time.
+/// - **Turn**: the stretches of one side from taking the floor to losing it, or to dead air.
+///
+/// Two stretches that begin at the same moment count as the caller's first; one that begins when
+/// the other ends lies behind it, and one that ends with the other lies inside it.
+///
+/// # Time
 /// The talk begins with the first frame of either side. Only what both sides' clocks have passed
 /// is decided; a side whose frames stay out is taken to be silent 2.5 s (caller) or 0.5 s (engine)
 /// behind the other, and what it still says about that time is dropped and counted.

@@ -39,7 +39,7 @@ impl<T> Sides<T> {
     }
 }
 
-/// The measures of one talk; [`crate::call::turns`] says what each word means.
+/// The measures of one talk; [`super::Turns`] says what each word means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Duplex {
     /// Speech of the caller, in milliseconds.

@@ -50,6 +50,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             heard = talk.recv() => match heard {
                 Some(Heard::Audio(samples)) => seconds += samples.len() as f32 / 24_000.0,
+                Some(Heard::Cleared) => {}
                 Some(Heard::Word(word)) => println!("{word}"),
                 Some(Heard::Ended(record)) => return Err(record.reason.to_string().into()),
                 None => break,

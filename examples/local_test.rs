@@ -65,6 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     answer.resize(answer.len().max(caller.len()), 0);
                     answer.extend(samples);
                 }
+                Some(Heard::Cleared) => {}
                 Some(Heard::Word(word)) => println!("{word}"),
                 Some(Heard::Ended(record)) => return Err(record.reason.to_string().into()),
                 None => break,

@@ -100,6 +100,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         while let Ok(Some(heard)) = tokio::time::timeout(Duration::ZERO, talk.recv()).await {
             match heard {
                 Heard::Audio(samples) => heard_ms += samples.len() / 16,
+                Heard::Cleared => {}
                 Heard::Word(word) => println!("the engine says: {word}"),
                 Heard::Ended(record) => println!("ended early: {}", record.reason),
             }

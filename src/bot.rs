@@ -1,16 +1,20 @@
 //! Holds one conversation from code: PCM in, PCM and words out.
 
+use std::collections::VecDeque;
+use std::future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
 use voice_bot_core::audio::frame::Rate;
 use voice_bot_core::call;
 use voice_bot_core::call::Event;
 use voice_bot_core::id::CallId;
 use voice_bot_core::leg::caller::{Command, Event as CallerEvent, Left};
-use voice_bot_core::leg::{Audio, Format};
+use voice_bot_core::leg::{Audio, Format, Mark};
 use voice_bot_core::persona::Persona;
 use voice_bot_core::pool;
 use voice_bot_core::record::CallRecord;
@@ -43,6 +47,7 @@ const CONVERSATIONS: usize = 1024;
 ///         _ = clock.tick() => talk.send(&[0; 320]),
 ///         heard = talk.recv() => match heard {
 ///             Some(Heard::Audio(pcm)) => println!("{} samples", pcm.len()),
+///             Some(Heard::Cleared) => println!("drop what is not played"),
 ///             Some(Heard::Word(word)) => println!("{word}"),
 ///             Some(Heard::Ended(_)) | None => break,
 ///         },
@@ -61,6 +66,8 @@ pub struct VoiceBot {
 pub enum Heard {
     /// The bot speaks: PCM at the conversation's rate.
     Audio(Vec<i16>),
+    /// What was heard of the bot and is not played yet is stale: it went quiet for the other side.
+    Cleared,
     /// A word of what the bot says.
     Word(String),
     /// The conversation is over; nothing follows.
@@ -95,8 +102,16 @@ impl VoiceBot {
         let id = next_id();
         self.switchboard.connect(id.clone(), persona, near).await?;
         let switchboard = self.switchboard.clone();
-        let mut conversation =
-            Conversation { id, switchboard, far, events, ended: false, dropped: 0, missed: 0 };
+        let mut conversation = Conversation {
+            id,
+            switchboard,
+            far,
+            events,
+            playing: Playing { rate, ends: Instant::now(), marks: VecDeque::new() },
+            ended: false,
+            dropped: 0,
+            missed: 0,
+        };
         conversation.tell(CallerEvent::Started(Format::Pcm(rate)));
         Ok(conversation)
     }
@@ -108,9 +123,45 @@ pub struct Conversation {
     switchboard: Switchboard,
     far: FarEnd<CallerEvent, Command>,
     events: broadcast::Receiver<(CallId, Event)>,
+    playing: Playing,
     ended: bool,
     dropped: u64,
     missed: u64,
+}
+
+/// Whoever hears the bot is taken to play it in real time, without a break.
+struct Playing {
+    rate: Rate,
+    ends: Instant,
+    /// Marks that are not passed, and when they will be.
+    marks: VecDeque<(Instant, Mark)>,
+}
+
+impl Playing {
+    fn audio(&mut self, samples: usize) {
+        let micros = samples as u64 * 1_000_000 / u64::from(self.rate.hz());
+        self.ends = self.ends.max(Instant::now()) + Duration::from_micros(micros);
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.marks.push_back((self.ends, mark));
+    }
+
+    /// Drops what is not played; every mark has been passed then.
+    fn clear(&mut self) {
+        self.ends = Instant::now();
+        self.marks.iter_mut().for_each(|(at, _)| *at = self.ends);
+    }
+
+    /// The next mark, when it is passed. Safe to cancel.
+    async fn next_mark(&mut self) -> Mark {
+        let Some((at, mark)) = self.marks.front().copied() else {
+            return future::pending().await;
+        };
+        tokio::time::sleep_until(at).await;
+        self.marks.pop_front();
+        mark
+    }
 }
 
 impl Drop for Conversation {
@@ -154,6 +205,10 @@ impl Conversation {
                     },
                 },
                 event = self.events.recv() => self.witness(event),
+                mark = self.playing.next_mark() => {
+                    self.tell(CallerEvent::MarkPlayed(mark));
+                    None
+                }
             };
             if heard.is_some() {
                 return heard;
@@ -169,7 +224,7 @@ impl Conversation {
         loop {
             match self.recv().await? {
                 Heard::Ended(record) => return Some(*record),
-                Heard::Audio(_) | Heard::Word(_) => {}
+                Heard::Audio(_) | Heard::Cleared | Heard::Word(_) => {}
             }
         }
     }
@@ -183,14 +238,19 @@ impl Conversation {
 
     fn obey(&mut self, command: Command) -> Option<Heard> {
         match command {
-            Command::Audio(Audio::Pcm(samples)) => Some(Heard::Audio(samples)),
+            Command::Audio(Audio::Pcm(samples)) => {
+                self.playing.audio(samples.len());
+                Some(Heard::Audio(samples))
+            }
             Command::Mark(mark) => {
-                self.tell(CallerEvent::MarkPlayed(mark));
+                self.playing.mark(mark);
                 None
             }
-            Command::Audio(Audio::Mulaw(_) | Audio::Opus(_)) | Command::Clear | Command::HangUp => {
-                None
+            Command::Clear => {
+                self.playing.clear();
+                Some(Heard::Cleared)
             }
+            Command::Audio(Audio::Mulaw(_) | Audio::Opus(_)) | Command::HangUp => None,
         }
     }
 
@@ -201,7 +261,16 @@ impl Conversation {
                 self.missed += missed;
                 None
             }
-            Ok((_, Event::Word(_) | Event::Ended(_) | Event::Phase(_) | Event::Digit(_)))
+            Ok((
+                _,
+                Event::Word(_)
+                | Event::Ended(_)
+                | Event::Phase(_)
+                | Event::Digit(_)
+                | Event::Turn(_)
+                | Event::Speed(_)
+                | Event::Cleared,
+            ))
             | Err(RecvError::Closed) => None,
         }
     }

@@ -71,6 +71,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The limits of one call.
     pub call: CallConfig,
+    /// How the delay of a call is held down.
+    pub latency: LatencyConfig,
     /// What the carrier's own voice says when the model cannot speak.
     pub say: SayConfig,
     /// Who answers.
@@ -206,10 +208,6 @@ pub struct CallConfig {
     pub start_timeout: Duration,
     /// How long audio that is still queued at the end of a call may go on playing.
     pub drain: Duration,
-    /// Engine audio held back at most, at least `playout_ahead`; beyond it the oldest is dropped.
-    pub playout_max: Duration,
-    /// Audio that the carrier is given ahead of its clock, as a cushion against jitter.
-    pub playout_ahead: Duration,
 }
 
 impl Default for CallConfig {
@@ -220,8 +218,33 @@ impl Default for CallConfig {
             engine_silence: Duration::from_secs(5),
             start_timeout: Duration::from_secs(10),
             drain: Duration::from_millis(1500),
-            playout_max: Duration::from_millis(2000),
-            playout_ahead: Duration::from_millis(240),
+        }
+    }
+}
+
+/// How the delay of a call is held down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatencyConfig {
+    /// What may wait of the engine's audio beyond what evens out its jitter.
+    pub bound: Duration,
+    /// What may wait of it while the caller speaks and the model has gone quiet.
+    pub stale: Duration,
+    /// How often in a minute the engine's audio may come too late.
+    pub late_per_minute: u32,
+    /// Below this many percent of real time an engine is too slow.
+    pub slow_percent: u32,
+    /// How long an engine may be too slow before its call ends; `None` for ever.
+    pub slow_engine: Option<Duration>,
+}
+
+impl Default for LatencyConfig {
+    fn default() -> Self {
+        Self {
+            bound: Duration::from_millis(320),
+            stale: Duration::from_millis(240),
+            late_per_minute: 1,
+            slow_percent: 98,
+            slow_engine: Some(Duration::from_secs(20)),
         }
     }
 }

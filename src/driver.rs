@@ -11,6 +11,7 @@ use voice_bot_core::call::{Call, Control, Event, Input, Output, Snapshot};
 use voice_bot_core::id::CallId;
 use voice_bot_core::leg::engine::{Link, OpenError};
 use voice_bot_core::leg::{caller, engine};
+use voice_bot_core::pace::speed::Change;
 use voice_bot_core::persona::Persona;
 use voice_bot_core::record::CallRecord;
 
@@ -272,6 +273,21 @@ fn log(event: &Event) {
     match event {
         Event::Phase(phase) => info!(?phase, "phase"),
         Event::Word(word) => debug!(word = %Pii(word), "engine said"),
+        Event::Turn(turn) => debug!(?turn, "turn"),
+        Event::Speed(Change::Slow(speed)) => warn!(
+            of_real_time = speed.real_time_factor,
+            backlog_ms = speed.backlog.as_millis(),
+            "the engine is slower than real time"
+        ),
+        Event::Speed(Change::Recovered(speed)) => {
+            info!(of_real_time = speed.real_time_factor, "the engine keeps up again");
+        }
+        Event::Speed(Change::GiveUp(speed)) => warn!(
+            of_real_time = speed.real_time_factor,
+            backlog_ms = speed.backlog.as_millis(),
+            "the engine has been too slow for too long"
+        ),
+        Event::Cleared => debug!("stale speech was dropped"),
         Event::Digit(digit) => debug!(digit = %Pii(digit), "caller pressed"),
         Event::Ended(record) => info!(
             reason = %record.reason,
@@ -279,8 +295,11 @@ fn log(event: &Event) {
             caller_ms = record.inbound.in_ms,
             engine_ms = record.outbound.in_ms,
             unheard_ms = record.inbound.unheard_ms,
-            dropped_ms = record.playout.dropped_ms,
-            underruns = record.playout.underruns,
+            filled_ms = record.clock.filled_ms,
+            cut_ms = record.governor.silence_cut_ms + record.governor.compressed_ms,
+            dropped_ms = record.governor.dropped_ms + record.clock.dropped_ms,
+            made_up_ms = record.governor.concealed_ms,
+            underruns = record.governor.underruns,
             "call ended"
         ),
     }

@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tracing::{debug, info};
 use url::Url;
-use voice_bot_core::audio::playout;
+use voice_bot_core::pace::{clock, governor, speed};
+use voice_bot_core::turns;
 use voice_bot_core::{call, pool};
 
-use crate::config::{CallConfig, Config, EngineConfig, ServerConfig, Trust};
+use crate::config::{CallConfig, Config, EngineConfig, LatencyConfig, ServerConfig, Trust};
 use crate::engine::Engine;
 use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
 use crate::engine::socket::EndpointError;
@@ -75,7 +76,7 @@ impl Server {
         let readiness = Readiness::new(&engines);
         let switchboard = Switchboard::start(Settings {
             engines,
-            call: call_config(&config.call, &config.engine),
+            call: call_config(&config.call, &config.latency, &config.engine),
             pool: pool::Config::default(),
             max_calls: config.server.max_calls,
         });
@@ -87,7 +88,7 @@ impl Server {
             config.call.start_timeout,
         );
         let (grace, drain) =
-            (config.server.shutdown_grace, config.call.playout_max + config.call.drain);
+            (config.server.shutdown_grace, config.latency.bound + config.call.drain);
         Self { switchboard, line, readiness, grace, drain }
     }
 
@@ -199,7 +200,11 @@ pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointEr
 /// The core's view of the call limits. The core's own deadlines for opening and priming come after
 /// the engine's, which know more about what went wrong.
 #[must_use]
-pub fn call_config(call: &CallConfig, engine: &EngineConfig) -> call::Config {
+pub fn call_config(
+    call: &CallConfig,
+    latency: &LatencyConfig,
+    engine: &EngineConfig,
+) -> call::Config {
     let margin = Duration::from_secs(1);
     let tries = u32::try_from(engine.urls.len()).unwrap_or(u32::MAX).max(1);
     call::Config {
@@ -210,6 +215,17 @@ pub fn call_config(call: &CallConfig, engine: &EngineConfig) -> call::Config {
         engine_silence: call.engine_silence,
         max_duration: call.max_duration,
         drain: call.drain,
-        playout: playout::Config { max: call.playout_max, ahead: call.playout_ahead },
+        clock: clock::Config::default(),
+        speed: speed::Config {
+            slow_below: latency.slow_percent as f32 / 100.0,
+            give_up_after: latency.slow_engine,
+            ..speed::Config::default()
+        },
+        governor: governor::Config {
+            late_per_minute: latency.late_per_minute,
+            bound: latency.bound,
+            stale: latency.stale,
+        },
+        turns: turns::Config::default(),
     }
 }

@@ -50,6 +50,7 @@ impl Given {
     fn take(&mut self, heard: Heard) {
         match heard {
             Heard::Audio(samples) => self.audio.extend(samples),
+            Heard::Cleared => {}
             Heard::Word(word) => self.words.push(word),
             Heard::Ended(record) => self.record = Some(*record),
         }

@@ -152,7 +152,11 @@ impl State {
                     self.words.push(' ');
                     self.words.push_str(&word);
                 }
-                Event::Digit(_) | Event::Ended(_) => {}
+                Event::Digit(_)
+                | Event::Turn(_)
+                | Event::Speed(_)
+                | Event::Cleared
+                | Event::Ended(_) => {}
             }
         }
     }

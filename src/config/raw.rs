@@ -18,6 +18,7 @@ pub(super) struct RawConfig {
     pub(super) server: RawServer,
     pub(super) engine: RawEngine,
     pub(super) call: RawCall,
+    pub(super) latency: RawLatency,
     pub(super) say: RawSay,
     pub(super) personas: RawPersonas,
     pub(super) log: RawLog,
@@ -53,8 +54,16 @@ pub(super) struct RawCall {
     pub(super) engine_silence_s: Option<i64>,
     pub(super) start_timeout_s: Option<i64>,
     pub(super) drain_ms: Option<i64>,
-    pub(super) playout_max_ms: Option<i64>,
-    pub(super) playout_ahead_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLatency {
+    pub(super) bound_ms: Option<i64>,
+    pub(super) stale_ms: Option<i64>,
+    pub(super) late_per_minute: Option<i64>,
+    pub(super) slow_percent: Option<i64>,
+    pub(super) slow_engine_s: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]

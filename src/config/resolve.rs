@@ -9,8 +9,8 @@ use super::address::{engine_url, listen_host, public_url};
 use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::{
-    CallConfig, Config, EngineConfig, LogConfig, LogFilter, LogFilterError, LogFormat, SayConfig,
-    Secret, ServerConfig, Trust, TwilioConfig, personas,
+    CallConfig, Config, EngineConfig, LatencyConfig, LogConfig, LogFilter, LogFilterError,
+    LogFormat, SayConfig, Secret, ServerConfig, Trust, TwilioConfig, personas,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -23,6 +23,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
         personas: personas::resolve(layers, &engine.extra_voices)?,
         engine,
         call: call(layers)?,
+        latency: latency(layers)?,
         say: say(layers)?,
         log: log(layers)?,
         twilio: twilio(layers)?,
@@ -163,7 +164,7 @@ fn parse_pin(text: &str) -> Option<[u8; 32]> {
 fn call(layers: &Layers<'_>) -> Result<CallConfig, ConfigError> {
     let (raw, default) = (&layers.raw.call, CallConfig::default());
     let seconds = |key, value, default, limit| layers.seconds(key, value, default, 1..=limit);
-    let config = CallConfig {
+    Ok(CallConfig {
         max_duration: seconds(
             "call.max_duration_s",
             raw.max_duration_s,
@@ -189,26 +190,38 @@ fn call(layers: &Layers<'_>) -> Result<CallConfig, ConfigError> {
             120,
         )?,
         drain: layers.millis("call.drain_ms", raw.drain_ms, default.drain, 0..=30_000)?,
-        playout_max: layers.millis(
-            "call.playout_max_ms",
-            raw.playout_max_ms,
-            default.playout_max,
-            100..=60_000,
-        )?,
-        playout_ahead: layers.millis(
-            "call.playout_ahead_ms",
-            raw.playout_ahead_ms,
-            default.playout_ahead,
-            20..=5000,
-        )?,
+    })
+}
+
+fn latency(layers: &Layers<'_>) -> Result<LatencyConfig, ConfigError> {
+    let (raw, default) = (&layers.raw.latency, LatencyConfig::default());
+    let millis = |key, value, default| layers.millis(key, value, default, 100..=5000);
+    let number = |key, value, default: u32, range| {
+        layers.number(key, value, default.into(), range).map(|number| number as u32)
     };
-    if config.playout_ahead > config.playout_max {
-        let problem = format!("is above playout_max_ms, {}", config.playout_max.as_millis());
-        let ahead = config.playout_ahead.as_millis();
-        let fix = "lower it, or raise playout_max_ms";
-        return Err(layers.key("call.playout_ahead_ms").refuse(ahead, problem, fix));
-    }
-    Ok(config)
+    let slow_engine = layers.seconds(
+        "latency.slow_engine_s",
+        raw.slow_engine_s,
+        default.slow_engine.unwrap_or_default(),
+        0..=3600,
+    )?;
+    Ok(LatencyConfig {
+        bound: millis("latency.bound_ms", raw.bound_ms, default.bound)?,
+        stale: millis("latency.stale_ms", raw.stale_ms, default.stale)?,
+        late_per_minute: number(
+            "latency.late_per_minute",
+            raw.late_per_minute,
+            default.late_per_minute,
+            0..=600,
+        )?,
+        slow_percent: number(
+            "latency.slow_percent",
+            raw.slow_percent,
+            default.slow_percent,
+            50..=100,
+        )?,
+        slow_engine: (!slow_engine.is_zero()).then_some(slow_engine),
+    })
 }
 
 fn say(layers: &Layers<'_>) -> Result<SayConfig, ConfigError> {

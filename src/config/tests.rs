@@ -275,9 +275,8 @@ fn impossible_values_are_refused_with_the_fix() {
             "call.max_duration_s = -1 is out of range; use seconds from 1 to 86400",
         ),
         (
-            "[call]\nplayout_ahead_ms = 3000\n",
-            "call.playout_ahead_ms = 3000 is above playout_max_ms, 2000; lower it, or raise \
-             playout_max_ms",
+            "[latency]\nbound_ms = 20\n",
+            "latency.bound_ms = 20 is out of range; use milliseconds from 100 to 5000",
         ),
         (
             "[engine]\nurls = []\n",

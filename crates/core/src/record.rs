@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::audio::playout;
 use crate::id::CallId;
 use crate::leg::{caller, engine};
+use crate::pace::speed::Speed;
+use crate::pace::{clock, governor};
+use crate::turns::Duplex;
 
 /// Why a call ended. A closed list: it is stored, shown and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -36,6 +38,8 @@ pub enum EndReason {
     EngineLost,
     /// The engine was fed and did not answer.
     EngineStalled,
+    /// The engine was slower than real time for too long.
+    EngineSlow,
     /// Audio could not be encoded or decoded.
     Codec,
     /// The call reached its greatest length.
@@ -59,7 +63,7 @@ pub enum Fate {
 
 impl EndReason {
     /// Every reason, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CallerHungUp,
         Self::CallerLost,
         Self::CallerSilent,
@@ -71,6 +75,7 @@ impl EndReason {
         Self::EngineLeft,
         Self::EngineLost,
         Self::EngineStalled,
+        Self::EngineSlow,
         Self::Codec,
         Self::TimeLimit,
         Self::HungUp,
@@ -87,7 +92,8 @@ impl EndReason {
             | Self::EngineProtocol
             | Self::EngineLeft
             | Self::EngineLost
-            | Self::EngineStalled => true,
+            | Self::EngineStalled
+            | Self::EngineSlow => true,
             Self::CallerHungUp
             | Self::CallerLost
             | Self::CallerSilent
@@ -116,6 +122,7 @@ impl EndReason {
             | Self::EngineLeft
             | Self::EngineLost
             | Self::EngineStalled
+            | Self::EngineSlow
             | Self::Codec
             | Self::ShutDown => Fate::Failed,
         }
@@ -136,6 +143,7 @@ impl fmt::Display for EndReason {
             Self::EngineLeft => "the engine closed the session",
             Self::EngineLost => "the connection to the engine broke",
             Self::EngineStalled => "the engine stopped answering",
+            Self::EngineSlow => "the engine is slower than real time",
             Self::Codec => "audio could not be encoded or decoded",
             Self::TimeLimit => "the call reached its greatest length",
             Self::HungUp => "the bot hung up",
@@ -209,8 +217,14 @@ pub struct CallRecord {
     pub inbound: TrackStats,
     /// Engine to caller.
     pub outbound: TrackStats,
-    /// What the playout buffer did.
-    pub playout: playout::Counters,
+    /// What the input clock did to the caller's audio to keep the engine's time.
+    pub clock: clock::Counters,
+    /// What the latency governor did to the engine's audio.
+    pub governor: governor::Counters,
+    /// The engine's speed in the end; `None` for one that is not in lockstep with its input.
+    pub speed: Option<Speed>,
+    /// Who spoke, and how the two took turns.
+    pub duplex: Duplex,
     /// What the caller's leg did against its protocol, by kind.
     pub faults: BTreeMap<caller::Fault, u64>,
     /// Unreadable things from the engine.

@@ -39,6 +39,7 @@ pub struct Level {
     power: f64,
     peak: u16,
     noise: Noise,
+    speech: bool,
     onset: u32,
     hangover: u32,
 }
@@ -54,6 +55,7 @@ impl Level {
             power: 0.0,
             peak: 0,
             noise: Noise::new(),
+            speech: false,
             onset: 0,
             hangover: 0,
         }
@@ -91,6 +93,13 @@ impl Level {
         self.hangover > 0
     }
 
+    /// Whether the last whole block of 20 ms was part of speech, without the 300 ms that
+    /// [`Self::is_active`] lasts on.
+    #[must_use]
+    pub const fn is_speech(&self) -> bool {
+        self.speech && self.is_active()
+    }
+
     fn end_block(&mut self) {
         let full_scale = f64::from(self.samples) * f64::from(1 << 30);
         let power = self.squares as f64 / full_scale;
@@ -103,6 +112,7 @@ impl Level {
 
     fn decide(&mut self, level: f32) {
         let speech = level >= QUIETEST_DBFS && level >= self.noise.dbfs() + MARGIN_DB;
+        self.speech = speech;
         self.onset = if speech { self.onset + 1 } else { 0 };
         self.hangover = if self.onset >= ONSET_BLOCKS || speech && self.is_active() {
             HANGOVER_BLOCKS

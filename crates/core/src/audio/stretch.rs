@@ -20,6 +20,9 @@ pub const LONGEST: Duration = LONGEST_PERIOD;
 /// How alike a period and the next must be, from 0 to 1, for one of them to be spared.
 pub const SIMILAR: f64 = 0.9;
 
+/// How many periods of the coarse search are looked at closely, if need be.
+const TRIED: usize = 6;
+
 /// A shorter period is taken for the true one where it is this close to the best.
 const MARGIN: f64 = 0.03;
 
@@ -128,7 +131,7 @@ impl<'a> Piece<'a> {
         let hiss = |last: &Block, block: &Block| block.is_hiss(self.rate) && block.is_even(last);
         let splice = |place: Place| self.splice(&place, cut(&place));
         let spliced = self.free_place(quiet).and_then(splice);
-        let spliced = spliced.or_else(|| self.voiced_places().into_iter().find_map(splice));
+        let spliced = spliced.or_else(|| self.voiced_places().find_map(splice));
         spliced.or_else(|| self.free_place(hiss).and_then(splice))
     }
 
@@ -173,10 +176,11 @@ impl<'a> Piece<'a> {
     }
 
     /// Where the voice repeats itself, the best first.
-    fn voiced_places(&self) -> Vec<Place> {
+    fn voiced_places(&self) -> impl Iterator<Item = Place> {
         let coarse = Coarse::new(self.samples, self.rate);
-        let found = shortest_period(&coarse.matches(self.inside()));
-        found.map_or_else(Vec::new, |found| self.refined(&found, coarse.factor))
+        let factor = coarse.factor;
+        let found = periods(&coarse.matches(self.inside())).into_iter().take(TRIED);
+        found.flat_map(move |found| self.refined(&found, factor))
     }
 
     /// The places with every period near a coarse match that is [`SIMILAR`], the best first.
@@ -281,15 +285,23 @@ fn running_sums(values: impl ExactSizeIterator<Item = i64>) -> Vec<i64> {
     sums
 }
 
-/// The shortest lag that stands out and is as good as the best but for [`MARGIN`]; else the best.
-fn shortest_period(matches: &[Match]) -> Option<Match> {
-    let best = matches.iter().max_by(|one, other| one.similarity.total_cmp(&other.similarity))?;
+/// The lags that stand out of their neighbours, and the best: first the shortest that is as good as
+/// the best but for [`MARGIN`], then the others, the best first.
+fn periods(matches: &[Match]) -> Vec<Match> {
+    let falling = |one: &Match, other: &Match| other.similarity.total_cmp(&one.similarity);
+    let Some(best) = matches.iter().copied().min_by(falling) else { return Vec::new() };
     let stands_out = |three: &&[Match]| {
         let top = three[1].similarity;
-        let near_best = top >= best.similarity - MARGIN;
-        near_best && top >= three[0].similarity && top >= three[2].similarity
+        top >= three[0].similarity && top >= three[2].similarity
     };
-    Some(matches.windows(3).find(stands_out).map_or(*best, |three| three[1]))
+    let mut periods = vec![best];
+    periods.extend(matches.windows(3).filter(stands_out).map(|three| three[1]));
+    periods[1..].sort_by(falling);
+    let near_best = |period: &&Match| period.similarity >= best.similarity - MARGIN;
+    if let Some(shortest) = periods[1..].iter().filter(near_best).min_by_key(|period| period.lag) {
+        periods.insert(0, *shortest);
+    }
+    periods
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::phase::Phase;
-use crate::audio::playout;
 use crate::leg::{caller, engine};
+use crate::pace::{clock, governor, speed};
 use crate::record::{CallRecord, TrackStats};
+use crate::turns::{self, TurnEvent};
+use speed::Speed;
 
 /// The deadlines and bounds of a call.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Config {
     /// How long the caller's leg may take to start.
     pub start: Duration,
@@ -25,8 +27,14 @@ pub struct Config {
     pub max_duration: Duration,
     /// How long the last audio may take to be reported as played, beyond its own length.
     pub drain: Duration,
-    /// The playout buffer's bounds.
-    pub playout: playout::Config,
+    /// How the caller's audio is kept in step with the carrier's clock.
+    pub clock: clock::Config,
+    /// When an engine is too slow, and what then.
+    pub speed: speed::Config,
+    /// How much of the engine's audio may wait.
+    pub governor: governor::Config,
+    /// What counts as a turn, an overlap, dead air.
+    pub turns: turns::Config,
 }
 
 impl Default for Config {
@@ -39,7 +47,10 @@ impl Default for Config {
             engine_silence: Duration::from_secs(5),
             max_duration: Duration::from_secs(600),
             drain: Duration::from_millis(1500),
-            playout: playout::Config::default(),
+            clock: clock::Config::default(),
+            speed: speed::Config::default(),
+            governor: governor::Config::default(),
+            turns: turns::Config::default(),
         }
     }
 }
@@ -88,6 +99,12 @@ pub enum Event {
     Word(String),
     /// The caller pressed this key.
     Digit(char),
+    /// Who speaks changed, or something else that a listener notices of the talk.
+    Turn(TurnEvent),
+    /// The engine became slower than real time, or fast enough again.
+    Speed(speed::Change),
+    /// What waited for the caller was dropped, as the model had gone quiet while the caller spoke.
+    Cleared,
     /// The call is over; comes once, and last.
     Ended(Box<CallRecord>),
 }
@@ -105,6 +122,13 @@ pub struct Snapshot {
     pub engine_dbfs: f32,
     /// Engine audio that waits here to be sent.
     pub queued: Duration,
+    /// Engine audio between its arrival and the caller's ear: what waits here and, by the
+    /// estimate, at the carrier.
+    pub depth: Duration,
+    /// What of it should be in hand whenever the engine speaks, by its jitter so far.
+    pub target: Duration,
+    /// How fast the engine is; `None` for one that is not in lockstep with its input.
+    pub speed: Option<Speed>,
     /// Caller to engine, so far.
     pub inbound: TrackStats,
     /// Engine to caller, so far.

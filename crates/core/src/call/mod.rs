@@ -2,26 +2,29 @@
 //!
 //! Feed it with [`Call::handle_input`], then drain [`Call::poll_output`] until it names a deadline.
 
+mod course;
+mod flow;
 mod io;
 mod phase;
-pub mod start;
+mod start;
 mod timers;
 mod tracks;
-pub mod turns;
 mod words;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::audio::playout;
 use crate::id::CallId;
 use crate::leg::{Format, Mark, caller, engine};
+use crate::pace::speed::SpeedWatch;
+use crate::pace::{clock, governor};
 use crate::persona::Persona;
 use crate::record::{CallRecord, EndReason, TrackStats};
+use crate::turns::{Duplex, Turns};
 
 pub use io::{Config, Control, Event, Input, Output, Snapshot};
 pub use phase::Phase;
-use phase::{Signal, Step};
+use phase::Signal;
 pub use timers::Timer;
 use timers::Timers;
 use tracks::{CodecError, Inbound, Outbound};
@@ -41,7 +44,18 @@ pub struct Call {
     engine: EngineSide,
     link: Option<engine::Link>,
     words: Words,
-    marks: u64,
+    /// The mark behind the last audio; set when the call drains.
+    last_mark: Option<Mark>,
+    /// Set for an engine in lockstep with its input.
+    speed: Option<SpeedWatch>,
+    /// What the engine was fed as of the last message, and what it was not, in milliseconds.
+    fed_ms: u64,
+    unfed_ms: u64,
+    turns: Turns,
+    /// When the engine began to listen, counted from the call's beginning, and how much of the
+    /// caller it has heard since.
+    live: Option<Duration>,
+    caller_heard_ms: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -60,6 +74,7 @@ impl Call {
         let mut timers = Timers::default();
         timers.set(Timer::Start, now + config.start);
         timers.set(Timer::Duration, now + config.max_duration);
+        let turns = Turns::new(config.turns);
         Self {
             record: CallRecord {
                 id,
@@ -70,7 +85,10 @@ impl Call {
                 first_audio_after: None,
                 inbound: TrackStats::default(),
                 outbound: TrackStats::default(),
-                playout: playout::Counters::default(),
+                clock: clock::Counters::default(),
+                governor: governor::Counters::default(),
+                speed: None,
+                duplex: Duplex::default(),
                 faults: std::collections::BTreeMap::new(),
                 engine_faults: 0,
                 words: 0,
@@ -87,7 +105,13 @@ impl Call {
             engine: EngineSide::Untouched,
             link: None,
             words: Words::default(),
-            marks: 0,
+            last_mark: None,
+            speed: None,
+            fed_ms: 0,
+            unfed_ms: 0,
+            turns,
+            live: None,
+            caller_heard_ms: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -111,9 +135,7 @@ impl Call {
         while let Some(timer) = self.timers.pop_due(now) {
             self.signal(Signal::Timer(timer), now);
         }
-        if self.phase == Phase::Live {
-            self.play(now);
-        }
+        self.flow(now);
     }
 
     /// The next thing the call wants; [`Output::Timeout`] comes last.
@@ -121,23 +143,24 @@ impl Call {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
-        let playout = match (&self.outbound, self.phase) {
-            (Some(outbound), Phase::Live) => outbound.playout.next_deadline(),
-            _ => None,
-        };
-        Output::Timeout([self.timers.next(), playout].into_iter().flatten().min())
+        let deadlines = [self.timers.next(), self.flow_deadline()];
+        Output::Timeout(deadlines.into_iter().flatten().min())
     }
 
     /// How the call stands.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let governor = self.outbound.as_ref().map(|track| &track.governor);
         let level = |level: Option<f32>| level.unwrap_or(crate::audio::level::FLOOR_DBFS);
         Snapshot {
             phase: self.phase,
             elapsed: now.saturating_duration_since(self.started),
             caller_dbfs: level(self.inbound.as_ref().map(|track| track.level.dbfs())),
             engine_dbfs: level(self.outbound.as_ref().map(|track| track.level.dbfs())),
-            queued: self.outbound.as_ref().map_or(Duration::ZERO, |track| track.playout.depth()),
+            queued: governor.map_or(Duration::ZERO, |governor| governor.queued()),
+            depth: governor.map_or(Duration::ZERO, |governor| governor.held(now)),
+            target: governor.map_or(Duration::ZERO, |governor| governor.target()),
+            speed: self.speed.as_ref().map(|speed| speed.figures(now)),
             inbound: self.inbound.as_ref().map(|track| track.stats).unwrap_or_default(),
             outbound: self.outbound.as_ref().map(|track| track.stats).unwrap_or_default(),
         }
@@ -149,21 +172,16 @@ impl Call {
         }
         match event {
             caller::Event::Started(format) => self.caller_started(format, now),
-            caller::Event::Audio { audio, at: _ } => {
-                let Some(inbound) = &mut self.inbound else {
-                    return self.fault(caller::Fault::OutOfOrder);
-                };
-                match inbound.push(&audio) {
-                    Ok(messages) => self.feed_engine(messages, now),
-                    Err(CodecError) => self.signal(Signal::Codec, now),
-                }
-            }
+            caller::Event::Audio { audio, at } => self.caller_audio(&audio, at, now),
             caller::Event::Digit(digit) => {
                 self.record.digits += 1;
                 self.outputs.push_back(Output::Event(Event::Digit(digit)));
             }
             caller::Event::MarkPlayed(mark) => {
-                if mark.number == self.marks {
+                if let Some(outbound) = &mut self.outbound {
+                    outbound.governor.echoed(mark, now);
+                }
+                if self.last_mark == Some(mark) {
                     self.signal(Signal::Drained, now);
                 }
             }
@@ -176,8 +194,12 @@ impl Call {
         if self.phase != Phase::Starting {
             return self.fault(caller::Fault::OutOfOrder);
         }
-        match (Inbound::new(format), Outbound::new(format, self.config.playout)) {
-            (Ok(inbound), Ok(outbound)) => {
+        let outbound = Outbound::new(format, &self.persona.start, self.config.governor);
+        match (Inbound::new(format), outbound) {
+            (Ok(inbound), Ok(mut outbound)) => {
+                // With nothing queued it comes back at once, and tells how long the way is.
+                let mark = caller::Command::Mark(outbound.governor.mark(now));
+                self.outputs.push_back(Output::Caller(mark));
                 self.inbound = Some(inbound);
                 self.outbound = Some(outbound);
                 self.caller_started = Some(now);
@@ -191,22 +213,6 @@ impl Call {
         *self.record.faults.entry(fault).or_default() += 1;
     }
 
-    fn feed_engine(&mut self, messages: Vec<crate::leg::Audio>, now: Instant) {
-        let lockstep = self.link.is_some_and(|link| link.lockstep);
-        if !messages.is_empty() && lockstep && !self.timers.is_set(Timer::EngineSilence) {
-            self.timers.set(Timer::EngineSilence, now + self.config.engine_silence);
-        }
-        let audio = messages.into_iter().map(|audio| Output::Engine(engine::Command::Audio(audio)));
-        self.outputs.extend(audio);
-    }
-
-    /// Audio sent to the engine and not answered; in lockstep this is how far it lags behind.
-    fn lag(&self) -> Duration {
-        let sent = self.inbound.as_ref().map_or(0, |track| track.stats.out_ms);
-        let answered = self.outbound.as_ref().map_or(0, |track| track.stats.in_ms);
-        Duration::from_millis(sent.saturating_sub(answered))
-    }
-
     fn handle_engine(&mut self, event: engine::Event, now: Instant) {
         match event {
             engine::Event::Connected(link) => {
@@ -214,7 +220,7 @@ impl Call {
                 self.signal(Signal::Connected, now);
             }
             engine::Event::Ready => self.signal(Signal::Ready, now),
-            engine::Event::Audio(audio) => self.engine_audio(&audio),
+            engine::Event::Audio(audio) => self.engine_audio(&audio, now),
             engine::Event::Text(text) => {
                 let words = self.words.push(&text);
                 self.say(words);
@@ -231,140 +237,11 @@ impl Call {
         }
     }
 
-    fn engine_audio(&mut self, audio: &crate::leg::Audio) {
-        if self.phase != Phase::Live {
-            self.record.engine_faults += 1;
-            return;
-        }
-        if let Some(outbound) = &mut self.outbound {
-            let ms = outbound.push(audio);
-            // An engine that lags too far has as long to catch up as a silent one has to speak.
-            if self.lag() <= self.config.engine_silence {
-                self.timers.clear(Timer::EngineSilence);
-            }
-            let word = self.words.spoken(ms);
-            self.say(word);
-        }
-    }
-
     fn say(&mut self, words: impl IntoIterator<Item = String>) {
         for word in words {
             self.record.words += 1;
             self.outputs.push_back(Output::Event(Event::Word(word)));
         }
-    }
-
-    /// Sends the caller what is due.
-    fn play(&mut self, now: Instant) {
-        loop {
-            let Some(outbound) = &mut self.outbound else { return };
-            match outbound.pop(now) {
-                Ok(Some(audio)) => {
-                    let since = self.caller_started.unwrap_or(self.started);
-                    let after = now.saturating_duration_since(since);
-                    self.record.first_audio_after.get_or_insert(after);
-                    self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
-                }
-                Ok(None) => return,
-                Err(CodecError) => return self.signal(Signal::Codec, now),
-            }
-        }
-    }
-
-    /// Asks the table and does what it says.
-    fn signal(&mut self, signal: Signal, now: Instant) {
-        match phase::decide(self.phase, signal) {
-            Step::Stay => {}
-            Step::To(phase) => self.enter(phase, now),
-            Step::Drain(reason) => self.drain(reason, now),
-            Step::End(reason) => self.end(reason, now),
-        }
-    }
-
-    fn enter(&mut self, phase: Phase, now: Instant) {
-        self.phase = phase;
-        self.outputs.push_back(Output::Event(Event::Phase(phase)));
-        match phase {
-            Phase::Waiting => {
-                self.timers.clear(Timer::Start);
-                self.timers.set(Timer::Wait, now + self.config.wait);
-                self.timers.set(Timer::CallerSilence, now + self.config.caller_silence);
-                self.engine = EngineSide::Opened;
-                let open = engine::Command::Open(self.persona.clone());
-                self.outputs.push_back(Output::Engine(open));
-            }
-            Phase::Priming => {
-                self.timers.clear(Timer::Wait);
-                self.timers.set(Timer::Prime, now + self.config.prime);
-            }
-            Phase::Live => {
-                self.timers.clear(Timer::Prime);
-                let since = self.caller_started.unwrap_or(self.started);
-                self.record.primed_after = Some(now.saturating_duration_since(since));
-                self.open_tracks(now);
-            }
-            Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => {}
-        }
-    }
-
-    fn open_tracks(&mut self, now: Instant) {
-        let Some(link) = self.link else { return };
-        let inbound = self.inbound.as_mut().map_or(Ok(()), |track| track.open(link.format));
-        let outbound = self.outbound.as_mut().map_or(Ok(()), |track| track.open(link.format));
-        if inbound.and(outbound).is_err() {
-            self.signal(Signal::Codec, now);
-        }
-    }
-
-    /// Lets go of the engine and plays out what is queued, then waits for the mark behind it.
-    fn drain(&mut self, reason: EndReason, now: Instant) {
-        self.enter(Phase::Draining(reason), now);
-        self.timers.clear(Timer::EngineSilence);
-        let queued = |track: &Outbound| track.playout.depth() + track.playout.far_depth(now);
-        let queued = self.outbound.as_ref().map_or(Duration::ZERO, queued);
-        self.timers.set(Timer::Drain, now + queued + self.config.drain);
-        self.close_engine(reason);
-        let rest = |outbound: &mut Outbound| outbound.pop_rest().ok().flatten();
-        while let Some(audio) = self.outbound.as_mut().and_then(rest) {
-            self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
-        }
-        self.marks += 1;
-        self.outputs.push_back(Output::Caller(caller::Command::Mark(Mark {
-            generation: 0,
-            number: self.marks,
-        })));
-    }
-
-    fn close_engine(&mut self, reason: EndReason) {
-        if let Some(inbound) = &mut self.inbound {
-            inbound.close();
-        }
-        if self.engine == EngineSide::Opened {
-            self.outputs.push_back(Output::Engine(engine::Command::Close {
-                failed: reason.blames_engine(),
-            }));
-            self.engine = EngineSide::Gone;
-        }
-        let word = self.words.flush();
-        self.say(word);
-    }
-
-    /// The end: both legs are told, the record is given out, and nothing follows.
-    fn end(&mut self, reason: EndReason, now: Instant) {
-        self.close_engine(reason);
-        self.enter(Phase::Ended(reason), now);
-        self.timers.clear_all();
-        self.outputs.push_back(Output::Caller(caller::Command::HangUp));
-        self.record.reason = reason;
-        self.record.duration = now.saturating_duration_since(self.started);
-        if let Some(inbound) = &self.inbound {
-            self.record.inbound = inbound.stats;
-        }
-        if let Some(outbound) = &self.outbound {
-            self.record.outbound = outbound.stats;
-            self.record.playout = outbound.playout.counters();
-        }
-        self.outputs.push_back(Output::Event(Event::Ended(Box::new(self.record.clone()))));
     }
 }
 

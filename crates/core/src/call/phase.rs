@@ -36,6 +36,8 @@ pub(crate) enum Signal {
     /// The mark behind the last audio came back.
     Drained,
     Timer(Timer),
+    /// The engine is slower than real time, and has been for too long.
+    TooSlow,
     /// Audio could not be encoded or decoded at all.
     Codec,
 }
@@ -78,6 +80,7 @@ fn starting(signal: Signal) -> Step {
         | Signal::OpenFailed(_)
         | Signal::EngineClosed(_)
         | Signal::Drained
+        | Signal::TooSlow
         | Signal::Timer(
             Timer::Wait | Timer::Prime | Timer::CallerSilence | Timer::EngineSilence | Timer::Drain,
         ) => Step::Stay,
@@ -98,6 +101,7 @@ fn waiting(signal: Signal) -> Step {
         Signal::CallerStarted
         | Signal::Ready
         | Signal::Drained
+        | Signal::TooSlow
         | Signal::Timer(Timer::Start | Timer::Prime | Timer::EngineSilence | Timer::Drain) => {
             Step::Stay
         }
@@ -118,6 +122,7 @@ fn priming(signal: Signal) -> Step {
         Signal::CallerStarted
         | Signal::Connected
         | Signal::Drained
+        | Signal::TooSlow
         | Signal::Timer(Timer::Start | Timer::Wait | Timer::EngineSilence | Timer::Drain) => {
             Step::Stay
         }
@@ -133,6 +138,7 @@ fn live(signal: Signal) -> Step {
         Signal::Timer(Timer::Duration) => Step::Drain(EndReason::TimeLimit),
         Signal::Timer(Timer::CallerSilence) => Step::End(EndReason::CallerSilent),
         Signal::Timer(Timer::EngineSilence) => Step::Drain(EndReason::EngineStalled),
+        Signal::TooSlow => Step::Drain(EndReason::EngineSlow),
         Signal::Codec => Step::Drain(EndReason::Codec),
         Signal::CallerStarted
         | Signal::Connected
@@ -153,6 +159,7 @@ fn draining(signal: Signal, reason: EndReason) -> Step {
         | Signal::OpenFailed(_)
         | Signal::EngineClosed(_)
         | Signal::Ordered(_)
+        | Signal::TooSlow
         | Signal::Codec
         | Signal::Timer(
             Timer::Start | Timer::Wait | Timer::Prime | Timer::EngineSilence | Timer::Duration,
@@ -170,7 +177,7 @@ mod tests {
     use Step::{Drain, End, Stay, To};
 
     /// One row per signal: what it does in Starting, Waiting, Priming, Live and Draining.
-    const TABLE: [(Signal, [Step; 5]); 19] = {
+    const TABLE: [(Signal, [Step; 5]); 20] = {
         use Signal as S;
         const D: Step = End(E::HungUp);
         [
@@ -218,6 +225,7 @@ mod tests {
                 [End(E::ShutDown), End(E::ShutDown), End(E::ShutDown), Drain(E::ShutDown), Stay],
             ),
             (S::Drained, [Stay, Stay, Stay, Stay, D]),
+            (S::TooSlow, [Stay, Stay, Stay, Drain(E::EngineSlow), Stay]),
             (S::Codec, [End(E::Codec), End(E::Codec), End(E::Codec), Drain(E::Codec), Stay]),
             (S::Timer(Timer::Start), [End(E::NeverStarted), Stay, Stay, Stay, Stay]),
             (S::Timer(Timer::Wait), [Stay, End(E::EngineBusy), Stay, Stay, Stay]),

@@ -103,7 +103,14 @@ impl Bench {
     fn records<'a>(&'a self) -> Vec<&'a CallRecord> {
         let record = |output: &'a Output| match output {
             Output::Event(Event::Ended(record)) => Some(&**record),
-            Output::Event(Event::Phase(_) | Event::Word(_) | Event::Digit(_))
+            Output::Event(
+                Event::Phase(_)
+                | Event::Word(_)
+                | Event::Digit(_)
+                | Event::Turn(_)
+                | Event::Speed(_)
+                | Event::Cleared,
+            )
             | Output::Caller(_)
             | Output::Engine(_)
             | Output::Timeout(_) => None,
@@ -281,30 +288,31 @@ fn the_longest_call_is_played_to_its_end() {
         bench.engine(engine_packet());
     }
     assert_eq!(bench.call.phase, Phase::Draining(EndReason::TimeLimit));
-    assert!(matches!(
-        bench.to_caller().last(),
-        Some(ToCaller::Mark(Mark { generation: 0, number: 1 }))
-    ));
-    bench.caller(caller::Event::MarkPlayed(Mark { generation: 0, number: 1 }));
+    let last = match bench.to_caller().last() {
+        Some(ToCaller::Mark(last)) => *last,
+        other => panic!("{other:?} instead of a mark"),
+    };
+    bench.caller(caller::Event::MarkPlayed(last));
     assert_eq!(bench.reason(), EndReason::TimeLimit);
-    assert_eq!(bench.records()[0].playout.dropped_ms, 0);
+    assert_eq!(bench.records()[0].governor.dropped_ms, 0);
 }
 
 #[test]
 fn what_the_engine_said_before_it_died_is_played_then_the_caller_is_let_go() {
     let mut bench = Bench::live();
-    for _ in 0..10 {
+    for _ in 0..4 {
         bench.engine(engine_packet());
     }
     let sent = bench.to_caller().len();
+    let depth = bench.call.snapshot(bench.now).depth;
+    assert!(depth > Duration::from_millis(240), "{depth:?}");
     bench.engine(engine::Event::Closed(Closed::Lost));
     assert!(bench.to_caller().len() > sent + 1, "what was queued, and a mark");
     assert!(bench.to_engine().is_empty(), "a session that is gone is not closed again");
-    bench.pass(Duration::from_millis(800 + 1499));
+    bench.pass(depth + Duration::from_millis(1490));
     assert!(bench.records().is_empty(), "what is queued has its time to be played");
-    bench.pass(Duration::from_millis(1));
+    bench.pass(Duration::from_millis(30));
     assert_eq!(bench.reason(), EndReason::EngineLost, "the mark never came, the deadline did");
-    assert_eq!(bench.records()[0].outbound.out_ms, 800);
 }
 
 #[test]
@@ -334,7 +342,14 @@ fn text_pieces_become_words() {
     bench.engine(engine::Event::Closed(Closed::ByEngine(1000)));
     let word = |output: &Output| match output {
         Output::Event(Event::Word(word)) => Some(word.clone()),
-        Output::Event(Event::Phase(_) | Event::Digit(_) | Event::Ended(_))
+        Output::Event(
+            Event::Phase(_)
+            | Event::Digit(_)
+            | Event::Ended(_)
+            | Event::Turn(_)
+            | Event::Speed(_)
+            | Event::Cleared,
+        )
         | Output::Caller(_)
         | Output::Engine(_)
         | Output::Timeout(_) => None,
@@ -375,7 +390,10 @@ fn every_pair_of_formats_carries_audio_both_ways() {
                     ToCaller::Mark(_) | ToCaller::Clear | ToCaller::HangUp => panic!("{command:?}"),
                 })
                 .sum();
-            assert_eq!(length, 80, "{engine:?} to {caller:?}");
+            // The first silence is drawn out by a frame, to be in hand against jitter; Opus has no
+            // packet of 20 ms here, so it waits for the next.
+            let drawn_out = if caller == Format::Opus { 80 } else { 100 };
+            assert_eq!(length, drawn_out, "{engine:?} to {caller:?}");
         }
     }
 }

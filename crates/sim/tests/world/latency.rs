@@ -40,7 +40,7 @@ fn row(jitter: u64, step: u64) -> String {
         carrier.max_depth_ms,
         carrier.underruns,
         carrier.underrun_ms,
-        record.playout.dropped_ms,
+        record.governor.dropped_ms,
     )
 }
 

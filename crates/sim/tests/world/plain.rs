@@ -37,7 +37,7 @@ fn a_plain_call_is_heard_both_ways_without_a_fault() {
     let under_way = report.packets_sent - report.packets_received;
     assert!(under_way <= 2, "every packet but the last is answered: {under_way}");
     assert_eq!(report.engine_received, report.packets_sent + 2, "and two header pages");
-    assert_eq!((record.playout.dropped_ms, record.playout.underruns), (0, 0));
+    assert_eq!((record.governor.dropped_ms, record.governor.underruns), (0, 0));
     assert_eq!((report.carrier.underruns, report.carrier.overflow_ms), (0, 0));
 
     // Four links, 80 ms to fill a packet, 80 ms in the echo, 11.5 ms in the engine, up to 20 ms

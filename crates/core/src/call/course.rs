@@ -1,0 +1,127 @@
+//! How a call moves from phase to phase, and what it does on the way.
+
+use std::time::{Duration, Instant};
+
+use super::phase::{self, Phase, Signal, Step};
+use super::timers::Timer;
+use super::tracks::{CodecError, Outbound};
+use super::{Call, EngineSide, Event, Output};
+use crate::leg::{caller, engine};
+use crate::pace::speed::SpeedWatch;
+use crate::record::EndReason;
+
+impl Call {
+    /// Asks the table and does what it says.
+    pub(super) fn signal(&mut self, signal: Signal, now: Instant) {
+        match phase::decide(self.phase, signal) {
+            Step::Stay => {}
+            Step::To(phase) => self.enter(phase, now),
+            Step::Drain(reason) => self.drain(reason, now),
+            Step::End(reason) => self.end(reason, now),
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.outputs.push_back(Output::Event(Event::Phase(phase)));
+        match phase {
+            Phase::Waiting => {
+                self.timers.clear(Timer::Start);
+                self.timers.set(Timer::Wait, now + self.config.wait);
+                self.timers.set(Timer::CallerSilence, now + self.config.caller_silence);
+                self.engine = EngineSide::Opened;
+                let open = engine::Command::Open(self.persona.clone());
+                self.outputs.push_back(Output::Engine(open));
+            }
+            Phase::Priming => {
+                self.timers.clear(Timer::Wait);
+                self.timers.set(Timer::Prime, now + self.config.prime);
+            }
+            Phase::Live => {
+                self.timers.clear(Timer::Prime);
+                let since = self.caller_started.unwrap_or(self.started);
+                self.record.primed_after = Some(now.saturating_duration_since(since));
+                self.live = Some(now.saturating_duration_since(self.started));
+                self.end_start(now);
+                self.open_tracks(now);
+            }
+            Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => {}
+        }
+    }
+
+    /// Ends what the caller heard until now.
+    fn end_start(&mut self, now: Instant) {
+        match self.outbound.as_mut().map(|track| track.end_start(now)) {
+            Some(Ok(Some(audio))) => {
+                self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
+            }
+            Some(Ok(None)) | None => {}
+            Some(Err(CodecError)) => self.signal(Signal::Codec, now),
+        }
+    }
+
+    fn open_tracks(&mut self, now: Instant) {
+        let Some(link) = self.link else { return };
+        self.speed = link.lockstep.then(|| SpeedWatch::new(self.config.speed));
+        let clock = self.config.clock;
+        let inbound = self.inbound.as_mut().map_or(Ok(()), |track| track.open(link.format, clock));
+        let outbound = self.outbound.as_mut().map_or(Ok(()), |track| track.open(link.format));
+        if inbound.and(outbound).is_err() {
+            self.signal(Signal::Codec, now);
+        }
+    }
+
+    /// Lets go of the engine and plays out what is queued, then waits for the mark behind it.
+    fn drain(&mut self, reason: EndReason, now: Instant) {
+        self.enter(Phase::Draining(reason), now);
+        self.timers.clear(Timer::EngineSilence);
+        let held = |track: &Outbound| track.governor.held(now);
+        let queued = self.outbound.as_ref().map_or(Duration::ZERO, held);
+        self.timers.set(Timer::Drain, now + queued + self.config.drain);
+        self.close_engine(reason);
+        let rest = |outbound: &mut Outbound| outbound.pop_rest(now).ok().flatten();
+        while let Some(audio) = self.outbound.as_mut().and_then(rest) {
+            self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
+        }
+        self.last_mark = self.outbound.as_mut().map(|outbound| outbound.governor.mark(now));
+        let mark = self.last_mark.map(caller::Command::Mark);
+        self.outputs.extend(mark.map(Output::Caller));
+    }
+
+    fn close_engine(&mut self, reason: EndReason) {
+        if let Some(inbound) = &mut self.inbound {
+            self.record.clock = inbound.clock();
+            inbound.close();
+        }
+        if self.engine == EngineSide::Opened {
+            self.outputs.push_back(Output::Engine(engine::Command::Close {
+                failed: reason.blames_engine(),
+            }));
+            self.engine = EngineSide::Gone;
+        }
+        let word = self.words.flush();
+        self.say(word);
+    }
+
+    /// The end: both legs are told, the record is given out, and nothing follows.
+    pub(super) fn end(&mut self, reason: EndReason, now: Instant) {
+        self.close_engine(reason);
+        self.enter(Phase::Ended(reason), now);
+        self.timers.clear_all();
+        self.outputs.push_back(Output::Caller(caller::Command::HangUp));
+        self.record.reason = reason;
+        self.record.duration = now.saturating_duration_since(self.started);
+        if let Some(inbound) = &self.inbound {
+            self.record.inbound = inbound.stats;
+        }
+        if let Some(outbound) = &self.outbound {
+            self.record.outbound = outbound.stats;
+            self.record.governor = outbound.governor.counters();
+        }
+        self.record.speed = self.speed.as_ref().map(|speed| speed.figures(now));
+        self.turns.finish(now.saturating_duration_since(self.started));
+        self.tell_turns();
+        self.record.duplex = self.turns.duplex();
+        self.outputs.push_back(Output::Event(Event::Ended(Box::new(self.record.clone()))));
+    }
+}

@@ -1,0 +1,190 @@
+//! The audio of a call: feeds the engine by the caller's clock, and the caller by the governor.
+
+use std::time::{Duration, Instant};
+
+use super::phase::{Phase, Signal};
+use super::timers::Timer;
+use super::tracks::CodecError;
+use super::{Call, Event, Output};
+use crate::leg::{Audio, caller, engine};
+use crate::pace::clock::Gate;
+use crate::pace::governor::Verdict;
+use crate::pace::speed::{Change, SpeedWatch};
+use crate::turns::Side;
+
+impl Call {
+    /// Takes what the caller said.
+    pub(super) fn caller_audio(&mut self, audio: &Audio, at: Option<Duration>, now: Instant) {
+        match &mut self.inbound {
+            Some(inbound) => inbound.push(audio, at, now),
+            None => self.fault(caller::Fault::OutOfOrder),
+        }
+    }
+
+    /// Takes what the engine said.
+    pub(super) fn engine_audio(&mut self, audio: &Audio, now: Instant) {
+        if self.phase != Phase::Live {
+            self.record.engine_faults += 1;
+            return;
+        }
+        let caller_speaks = self.inbound.as_ref().is_some_and(|track| track.level.is_active());
+        let Some(outbound) = &mut self.outbound else { return };
+        let (ms, verdict) = outbound.push(audio, caller_speaks, now);
+        if let Some(speed) = &mut self.speed {
+            speed.answered(ms, now);
+        }
+        // An engine that lags too far has as long to catch up as a silent one has to speak.
+        if self.lag() <= self.config.engine_silence {
+            self.timers.clear(Timer::EngineSilence);
+        }
+        if verdict == Verdict::Clear {
+            self.outputs.push_back(Output::Caller(caller::Command::Clear));
+            self.outputs.push_back(Output::Event(Event::Cleared));
+        }
+        let word = self.words.spoken(ms);
+        self.say(word);
+    }
+
+    /// Moves what is due, both ways.
+    pub(super) fn flow(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Waiting | Phase::Priming => self.play_start(now),
+            Phase::Live => {
+                self.feed(now);
+                self.play(now);
+                self.watch_speed(now);
+            }
+            Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => {}
+        }
+        self.take_turns();
+    }
+
+    /// When [`Self::flow`] will next have something to do without an input.
+    pub(super) fn flow_deadline(&self) -> Option<Instant> {
+        let outbound = self.outbound.as_ref();
+        match self.phase {
+            Phase::Waiting | Phase::Priming => outbound?.start_deadline(),
+            Phase::Live => [
+                outbound.and_then(|track| track.governor.next_deadline()),
+                self.inbound.as_ref().and_then(|track| track.next_deadline()),
+                self.speed.as_ref().and_then(SpeedWatch::next_deadline),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
+            Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => None,
+        }
+    }
+
+    /// Sends the engine what is due.
+    fn feed(&mut self, now: Instant) {
+        loop {
+            let gate = self.speed.as_ref().map_or(Gate::Open, SpeedWatch::gate);
+            let Some(inbound) = &mut self.inbound else { return };
+            match inbound.pop(now, gate) {
+                Ok(Some(audio)) => self.feed_engine(audio, now),
+                Ok(None) => break,
+                Err(CodecError) => return self.signal(Signal::Codec, now),
+            }
+        }
+        self.skip_unfed();
+    }
+
+    fn feed_engine(&mut self, audio: Audio, now: Instant) {
+        let lockstep = self.link.is_some_and(|link| link.lockstep);
+        if lockstep && !self.timers.is_set(Timer::EngineSilence) {
+            self.timers.set(Timer::EngineSilence, now + self.config.engine_silence);
+        }
+        if let Some(speed) = &mut self.speed {
+            let sent = self.inbound.as_ref().map_or(0, |track| track.stats.out_ms);
+            speed.fed(sent.saturating_sub(self.fed_ms), now);
+            self.fed_ms = sent;
+        }
+        self.outputs.push_back(Output::Engine(engine::Command::Audio(audio)));
+    }
+
+    /// What the engine is not fed it will not answer, so nobody need wait for it.
+    fn skip_unfed(&mut self) {
+        let Some(inbound) = &self.inbound else { return };
+        let clock = inbound.clock();
+        let unfed = clock.skipped_ms;
+        if let Some(outbound) = &mut self.outbound {
+            outbound.governor.skipped(Duration::from_millis(unfed.saturating_sub(self.unfed_ms)));
+        }
+        self.unfed_ms = unfed;
+    }
+
+    /// Audio sent to the engine and not answered; in lockstep this is how far it lags behind.
+    fn lag(&self) -> Duration {
+        let sent = self.inbound.as_ref().map_or(0, |track| track.stats.out_ms);
+        let answered = self.outbound.as_ref().map_or(0, |track| track.stats.in_ms);
+        Duration::from_millis(sent.saturating_sub(answered))
+    }
+
+    /// Sends the caller what is due.
+    fn play(&mut self, now: Instant) {
+        loop {
+            let Some(outbound) = &mut self.outbound else { return };
+            match outbound.pop(now) {
+                Ok(Some(audio)) => {
+                    let since = self.caller_started.unwrap_or(self.started);
+                    let after = now.saturating_duration_since(since);
+                    self.record.first_audio_after.get_or_insert(after);
+                    self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
+                }
+                Ok(None) => break,
+                Err(CodecError) => return self.signal(Signal::Codec, now),
+            }
+        }
+        let mark = self.outbound.as_mut().and_then(|outbound| outbound.governor.due_mark(now));
+        self.outputs.extend(mark.map(|mark| Output::Caller(caller::Command::Mark(mark))));
+    }
+
+    /// Plays what the caller hears until the engine is ready.
+    fn play_start(&mut self, now: Instant) {
+        loop {
+            let Some(outbound) = &mut self.outbound else { return };
+            match outbound.pop_start(now) {
+                Ok(Some(audio)) => {
+                    self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
+                }
+                Ok(None) => return,
+                Err(CodecError) => return self.signal(Signal::Codec, now),
+            }
+        }
+    }
+
+    fn watch_speed(&mut self, now: Instant) {
+        while let Some(change) = self.speed.as_mut().and_then(|speed| speed.poll(now)) {
+            self.outputs.push_back(Output::Event(Event::Speed(change)));
+            match change {
+                Change::GiveUp(_) => self.signal(Signal::TooSlow, now),
+                Change::Slow(_) | Change::Recovered(_) => {}
+            }
+        }
+    }
+
+    /// Notes who was heard when.
+    fn take_turns(&mut self) {
+        if let (Some(inbound), Some(live)) = (&mut self.inbound, self.live) {
+            for speech in inbound.take_speech() {
+                let from = live + Duration::from_millis(self.caller_heard_ms);
+                self.caller_heard_ms += crate::audio::frame::FRAME_MS;
+                self.turns.heard(Side::Caller, from, speech);
+            }
+        }
+        if let Some(outbound) = &mut self.outbound {
+            for heard in outbound.take_heard() {
+                let from = heard.at.saturating_duration_since(self.started);
+                self.turns.heard(Side::Engine, from, heard.speech);
+            }
+        }
+        self.tell_turns();
+    }
+
+    pub(super) fn tell_turns(&mut self) {
+        while let Some(event) = self.turns.poll() {
+            self.outputs.push_back(Output::Event(Event::Turn(event)));
+        }
+    }
+}

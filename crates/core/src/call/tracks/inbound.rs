@@ -1,0 +1,101 @@
+//! Caller to engine, by way of the input clock.
+
+use std::time::{Duration, Instant};
+
+use super::codec::{CodecError, Sink, Source, ms, working_rate};
+use crate::audio::frame::{FRAME_MS, Rate};
+use crate::audio::level::Level;
+use crate::pace::clock::{self, Gate, InputClock};
+use crate::leg::{Audio, Format};
+use crate::record::TrackStats;
+
+/// What the caller says, on its way to the engine.
+pub(crate) struct Inbound {
+    rate: Rate,
+    source: Source,
+    /// Set once the engine listens.
+    open: Option<Open>,
+    pub(crate) level: Level,
+    pub(crate) stats: TrackStats,
+}
+
+struct Open {
+    clock: InputClock,
+    sink: Sink,
+    /// Whether speech was in each frame that the clock gave since this was last taken.
+    speech: Vec<bool>,
+}
+
+impl Inbound {
+    pub(crate) fn new(caller: Format) -> Result<Self, CodecError> {
+        let rate = working_rate(caller);
+        Ok(Self {
+            rate,
+            source: Source::new(caller, rate)?,
+            open: None,
+            level: Level::new(rate),
+            stats: TrackStats::default(),
+        })
+    }
+
+    /// The engine listens from now on; what was heard before is gone, so that nothing is replayed.
+    pub(crate) fn open(&mut self, engine: Format, clock: clock::Config) -> Result<(), CodecError> {
+        self.open = Some(Open {
+            clock: InputClock::new(self.rate, clock),
+            sink: Sink::new(engine, self.rate)?,
+            speech: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// The engine no longer listens.
+    pub(crate) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Takes what the caller said.
+    pub(crate) fn push(&mut self, audio: &Audio, at: Option<Duration>, now: Instant) {
+        let Some(samples) = self.source.decode(audio) else {
+            self.stats.undecodable += 1;
+            return;
+        };
+        self.stats.in_ms += ms(samples.len(), self.rate);
+        match &mut self.open {
+            Some(open) => open.clock.push(&samples, at, now),
+            None => {
+                self.level.push(&samples);
+                self.stats.unheard_ms += ms(samples.len(), self.rate);
+            }
+        }
+    }
+
+    /// The next message for the engine, if one is due; call it until it gives none.
+    pub(crate) fn pop(&mut self, now: Instant, gate: Gate) -> Result<Option<Audio>, CodecError> {
+        let Some(open) = &mut self.open else { return Ok(None) };
+        while let Some(frame) = open.clock.pop(now, gate) {
+            self.level.push(frame.samples());
+            open.speech.push(self.level.is_speech());
+            self.stats.out_ms += FRAME_MS;
+            if let Some(message) = open.sink.encode(&frame)? {
+                self.stats.messages += 1;
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether speech was in each frame that went to the engine since this was last asked.
+    pub(crate) fn take_speech(&mut self) -> impl Iterator<Item = bool> {
+        self.open.as_mut().map(|open| std::mem::take(&mut open.speech)).into_iter().flatten()
+    }
+
+    /// When [`Self::pop`] may next give a message without more from the caller.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.open.as_ref()?.clock.next_deadline()
+    }
+
+    /// What the clock did so far; nothing before the engine listened.
+    pub(crate) fn clock(&self) -> clock::Counters {
+        self.open.as_ref().map(|open| open.clock.counters()).unwrap_or_default()
+    }
+}

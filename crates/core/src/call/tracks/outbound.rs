@@ -1,0 +1,178 @@
+//! Engine to caller, by way of the governor; before the engine speaks, what is played meanwhile.
+
+use std::time::{Duration, Instant};
+
+use super::codec::{CodecError, Sink, Source, ms, working_rate};
+use crate::audio::frame::{FRAME, FRAME_MS, Frame, Rate};
+use crate::audio::level::Level;
+use crate::pace::governor::{self, Governor, Verdict};
+use crate::call::start::StartPlayer;
+use crate::leg::{Audio, Format};
+use crate::persona::StartSound;
+use crate::record::TrackStats;
+
+/// Most 20 ms frames in one message to the caller.
+const MESSAGE_FRAMES: usize = 4;
+/// Most 20 ms frames in one message when a call ends and all that is left goes out at once: 1 s.
+const LAST_FRAMES: usize = 50;
+/// The carrier is given more of the sound before the engine's when it has less than this.
+const START_LOW: Duration = Duration::from_millis(40);
+
+/// What the caller hears of the engine, in frames of 20 ms.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    /// When the frame begins to be heard, by the estimate.
+    pub(crate) at: Instant,
+    /// Whether speech is in it.
+    pub(crate) speech: bool,
+}
+
+/// What the engine says, on its way to the caller.
+pub(crate) struct Outbound {
+    rate: Rate,
+    /// Set once the engine's format is known.
+    source: Option<Source>,
+    sink: Sink,
+    /// None once it is over.
+    start: Option<StartPlayer>,
+    pub(crate) governor: Governor,
+    pub(crate) level: Level,
+    pub(crate) stats: TrackStats,
+    heard: Vec<Heard>,
+}
+
+impl Outbound {
+    pub(crate) fn new(
+        caller: Format,
+        start: &StartSound,
+        config: governor::Config,
+    ) -> Result<Self, CodecError> {
+        let rate = working_rate(caller);
+        Ok(Self {
+            rate,
+            source: None,
+            sink: Sink::new(caller, rate)?,
+            start: Some(StartPlayer::new(start, rate)),
+            governor: Governor::new(rate, config),
+            level: Level::new(rate),
+            stats: TrackStats::default(),
+            heard: Vec::new(),
+        })
+    }
+
+    /// The engine speaks in this format from now on.
+    pub(crate) fn open(&mut self, engine: Format) -> Result<(), CodecError> {
+        self.source = Some(Source::new(engine, self.rate)?);
+        Ok(())
+    }
+
+    /// Takes what the engine said; returns its length in milliseconds, and whether what the caller
+    /// has not heard of it is to be dropped.
+    pub(crate) fn push(
+        &mut self,
+        audio: &Audio,
+        caller_speaks: bool,
+        now: Instant,
+    ) -> (u64, Verdict) {
+        let Some(samples) = self.source.as_mut().and_then(|source| source.decode(audio)) else {
+            self.stats.undecodable += 1;
+            return (0, Verdict::Play);
+        };
+        let length = ms(samples.len(), self.rate);
+        self.stats.in_ms += length;
+        (length, self.governor.push(&samples, caller_speaks, now))
+    }
+
+    /// The next message for the caller, if one is due; up to four frames of it.
+    pub(crate) fn pop(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
+        self.message(MESSAGE_FRAMES, now, |governor| governor.pop(now))
+    }
+
+    /// The next message of what is left, due or not.
+    pub(crate) fn pop_rest(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
+        self.message(LAST_FRAMES, now, |governor| governor.take(now))
+    }
+
+    /// The next message of what is played before the engine speaks, if one is due.
+    pub(crate) fn pop_start(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
+        if self.governor.carrier_depth(now) > START_LOW {
+            return Ok(None);
+        }
+        let mut message = None;
+        for _ in 0..MESSAGE_FRAMES {
+            match self.start.as_mut().and_then(Iterator::next) {
+                Some(frame) => message = self.start_frame(message, &frame, now)?,
+                None => self.start = None,
+            }
+        }
+        Ok(message)
+    }
+
+    /// What ends the sound before the engine's, if it can be heard.
+    pub(crate) fn end_start(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
+        match self.start.take().and_then(|mut start| start.fade_out()) {
+            Some(frame) => self.start_frame(None, &frame, now),
+            None => Ok(None),
+        }
+    }
+
+    /// When [`Self::pop_start`] will next give a message; none if there is nothing to play.
+    pub(crate) fn start_deadline(&self) -> Option<Instant> {
+        self.start.as_ref().and_then(|_| self.governor.falls_to(START_LOW))
+    }
+
+    /// The frames handed over since this was last asked.
+    pub(crate) fn take_heard(&mut self) -> std::vec::Drain<'_, Heard> {
+        self.heard.drain(..)
+    }
+
+    fn start_frame(
+        &mut self,
+        message: Option<Audio>,
+        frame: &Frame,
+        now: Instant,
+    ) -> Result<Option<Audio>, CodecError> {
+        self.governor.sent(FRAME, now);
+        let audio = self.sink.encode(frame)?;
+        Ok(match audio {
+            Some(audio) => Some(append(message, audio)),
+            None => message,
+        })
+    }
+
+    fn message(
+        &mut self,
+        most: usize,
+        now: Instant,
+        mut next: impl FnMut(&mut Governor) -> Option<Frame>,
+    ) -> Result<Option<Audio>, CodecError> {
+        let mut message = None;
+        for _ in 0..most {
+            let at = self.governor.plays_until(now).map_or(now, |ends| ends.max(now));
+            let Some(frame) = next(&mut self.governor) else { break };
+            self.level.push(frame.samples());
+            self.heard.push(Heard { at, speech: self.level.is_speech() });
+            self.stats.out_ms += FRAME_MS;
+            if let Some(audio) = self.sink.encode(&frame)? {
+                message = Some(append(message, audio));
+            }
+        }
+        self.stats.messages += u64::from(message.is_some());
+        Ok(message)
+    }
+}
+
+/// Joins audio of one format; Opus packets cannot be joined, but four frames make only one.
+fn append(message: Option<Audio>, audio: Audio) -> Audio {
+    match (message, audio) {
+        (Some(Audio::Mulaw(mut all)), Audio::Mulaw(more)) => {
+            all.extend(more);
+            Audio::Mulaw(all)
+        }
+        (Some(Audio::Pcm(mut all)), Audio::Pcm(more)) => {
+            all.extend(more);
+            Audio::Pcm(all)
+        }
+        (_, audio) => audio,
+    }
+}

@@ -1,0 +1,138 @@
+//! How unevenly the engine's audio arrives, and so how much of it must be in hand lest it run out.
+
+use std::time::{Duration, Instant};
+
+/// How long the earliest arrival counts as what is usual; it lasts twice that at most.
+const USUAL: Duration = Duration::from_secs(5);
+
+/// Width of a class of the histogram.
+const CLASS: Duration = Duration::from_millis(10);
+
+/// Classes of the histogram. What is later than them all is a stall, and not to be provided for.
+const CLASSES: usize = 16;
+
+/// What arrives this soon after a stall is its backlog, and tells nothing of the jitter.
+const BACKLOG: Duration = Duration::from_secs(2);
+
+/// What is left of an arrival's weight with each that follows: half of it after 28 s of PersonaPlex.
+const MEMORY: f32 = 0.998;
+
+/// Audio that is to be in hand in any case: what a late timer and the carrier's own step may cost.
+const LEAST: Duration = Duration::from_millis(20);
+
+/// The spread of arrivals: how late each one was against the earliest of late.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrivals {
+    first: Option<Instant>,
+    /// Audio that has come, or that never will.
+    media: Duration,
+    /// The earliest arrivals of two stretches, in microseconds against the media's own clock.
+    earliest: [i64; 2],
+    stretch_ends: Option<Instant>,
+    stalled: Option<Instant>,
+    weights: [f32; CLASSES],
+    total: f32,
+}
+
+impl Arrivals {
+    pub(crate) const fn new() -> Self {
+        Self {
+            first: None,
+            media: Duration::ZERO,
+            earliest: [i64::MAX; 2],
+            stretch_ends: None,
+            stalled: None,
+            weights: [0.0; CLASSES],
+            total: 0.0,
+        }
+    }
+
+    /// Notes a piece of audio of that length; returns how late it is against the earliest of late,
+    /// and nothing for one that a stall held up.
+    pub(crate) fn arrived(&mut self, length: Duration, now: Instant) -> Duration {
+        let first = *self.first.get_or_insert(now);
+        self.media += length;
+        let at = micros(now.saturating_duration_since(first)) - micros(self.media);
+        if self.stretch_ends.is_none_or(|ends| now >= ends) {
+            self.stretch_ends = Some(now + USUAL);
+            self.earliest = [self.earliest[1], i64::MAX];
+        }
+        self.earliest[1] = self.earliest[1].min(at);
+        let late = (at - self.earliest[0].min(self.earliest[1])) as u64;
+        let class = late as usize / CLASS.as_micros() as usize;
+        if class >= CLASSES {
+            self.stalled = Some(now);
+        } else if self.stalled.is_none_or(|stalled| now >= stalled + BACKLOG) {
+            self.weights.iter_mut().for_each(|weight| *weight *= MEMORY);
+            self.total = self.total * MEMORY + 1.0;
+            self.weights[class] += 1.0;
+        }
+        if class < CLASSES { Duration::from_micros(late) } else { Duration::ZERO }
+    }
+
+    /// Notes audio that the engine will never make, since it was not fed for so long.
+    pub(crate) fn skipped(&mut self, length: Duration) {
+        self.media += length;
+    }
+
+    /// How much audio is to be in hand when more arrives, so that of 1000 arrivals at most this
+    /// many come too late.
+    pub(crate) fn cushion(&self, late_per_mille: f32) -> Duration {
+        let most = self.total * late_per_mille / 1000.0;
+        let mut above = self.total;
+        for (class, weight) in self.weights.iter().enumerate() {
+            above -= weight;
+            if above <= most {
+                return LEAST + CLASS * (class as u32 + 1);
+            }
+        }
+        LEAST + CLASS * CLASSES as u32
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(80);
+
+    /// The cushion after that many arrivals, each so late.
+    fn cushion(count: u32, late: impl Fn(u32) -> u64) -> u128 {
+        let start = crate::call::epoch();
+        let mut arrivals = Arrivals::new();
+        for n in 0..count {
+            arrivals.arrived(STEP, start + STEP * n + Duration::from_millis(late(n)));
+        }
+        arrivals.cushion(1.3).as_millis()
+    }
+
+    #[test]
+    fn the_cushion_covers_what_is_usual_and_no_more() {
+        assert_eq!(cushion(0, |_| 0), 30);
+        assert_eq!(cushion(500, |_| 0), 30);
+        assert_eq!(cushion(500, |n| u64::from(n % 2) * 35), 60);
+        assert_eq!(cushion(500, |n| u64::from(n * 7919 % 100)), 120);
+    }
+
+    #[test]
+    fn one_late_arrival_is_provided_for_some_time() {
+        assert_eq!(cushion(500, |n| if n == 480 { 55 } else { 0 }), 80);
+        assert_eq!(cushion(3000, |n| if n == 480 { 55 } else { 0 }), 30);
+    }
+
+    #[test]
+    fn a_stall_is_not_taken_for_jitter() {
+        assert_eq!(cushion(500, |n| if n == 300 { 1500 } else { 0 }), 30);
+        let burst = |n: u32| if n < 300 { 0 } else { 3000u64.saturating_sub(u64::from(n - 300) * 80) };
+        assert!(cushion(500, burst) <= 50, "{}", cushion(500, burst));
+    }
+
+    #[test]
+    fn a_drift_is_no_jitter() {
+        assert_eq!(cushion(5000, |n| u64::from(n / 125)), 30);
+    }
+}

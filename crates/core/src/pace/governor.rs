@@ -1,0 +1,370 @@
+//! The latency governor: hands the engine's audio on to the caller so that little of it ever waits,
+//! whatever the engine and the lines do to its pace.
+//!
+//! What waits is measured each time the engine speaks: what is kept here, and what the carrier has
+//! not played. The target is as little as holds the engine's measured jitter. Above it the model's
+//! silence is left out, then speech is hurried with its pitch kept, then, over a bound, the quietest
+//! place is cut. Below it silence is drawn out, then speech; when nothing is left it is made up.
+
+mod counters;
+mod queue;
+
+use std::time::{Duration, Instant};
+
+use super::arrivals::Arrivals;
+use super::depth::CarrierDepth;
+use crate::audio::conceal::Concealer;
+use crate::audio::frame::{FRAME, Frame, Rate};
+use crate::audio::stretch;
+use crate::leg::Mark;
+pub use counters::Counters;
+use counters::Totals;
+use queue::{Queue, is_silent};
+
+/// Speech is hurried or drawn out by this much at most, in percent. It is not heard as such.
+const STRETCH_PERCENT: i64 = 8;
+
+/// Speech is hurried while more than this is too much, until less than the other.
+const HURRY: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(10)];
+
+/// Arrivals in a row that found less than half of the target before speech is drawn out.
+const LOW: u32 = 2;
+
+/// The carrier is given this much beyond the target; the rest waits here, where it can be trimmed.
+const AHEAD: Duration = Duration::from_millis(120);
+
+/// The carrier is given more once this much less is in its hands: messages of up to 80 ms.
+const REFILL: Duration = Duration::from_millis(60);
+
+/// Sound is made up when the carrier has no more than this.
+const LAST: Duration = Duration::from_millis(10);
+
+/// The model has gone quiet when its last frames have been silent for this long.
+const GONE_QUIET: u32 = 8;
+
+/// How far the audio that waits may stray, and what for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// How often in a minute the engine's audio may come too late, by its jitter so far. Fewer take
+    /// more audio in hand, and so more delay.
+    pub late_per_minute: u32,
+    /// What may wait beyond the target and what has just come; the quietest of more is cut.
+    pub bound: Duration,
+    /// If the model has gone quiet while the caller speaks, and more than this of what it said
+    /// before waits beyond the target, none of it is played any more.
+    pub stale: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            late_per_minute: 1,
+            bound: Duration::from_millis(320),
+            stale: Duration::from_millis(240),
+        }
+    }
+}
+
+/// What the caller's side must be told besides what [`Governor::pop`] gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing.
+    Play,
+    /// To drop what it has not played.
+    Clear,
+}
+
+/// The audio between the engine and the caller's ear.
+#[derive(Debug, Clone)]
+pub(crate) struct Governor {
+    config: Config,
+    rate: Rate,
+    depth: CarrierDepth,
+    arrivals: Arrivals,
+    concealer: Concealer,
+    queue: Queue,
+    /// What was in hand when the engine spoke last, and what should have been.
+    target: Duration,
+    low: u32,
+    hurries: bool,
+    draws_out: bool,
+    /// Samples by which speech may be stretched now; below zero what was stretched in advance.
+    allowance: i64,
+    /// Silent frames that the model made last.
+    quiet: u32,
+    /// Whether what was handed over last could be heard.
+    sounds: bool,
+    conceals: bool,
+    refills: bool,
+    /// The latest time that is known.
+    clock: Option<Instant>,
+    totals: Totals,
+}
+
+impl Governor {
+    pub(crate) fn new(rate: Rate, config: Config) -> Self {
+        let arrivals = Arrivals::new();
+        Self {
+            config,
+            rate,
+            depth: CarrierDepth::default(),
+            target: arrivals.cushion(0.0),
+            arrivals,
+            concealer: Concealer::new(rate),
+            queue: Queue::new(rate),
+            low: 0,
+            hurries: false,
+            draws_out: false,
+            allowance: 0,
+            quiet: 0,
+            sounds: false,
+            conceals: false,
+            refills: false,
+            clock: None,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Takes what the engine said, at the governor's rate, of any length.
+    pub(crate) fn push(&mut self, samples: &[i16], caller_speaks: bool, now: Instant) -> Verdict {
+        let length = self.length(samples.len());
+        self.totals.came += samples.len() as u64;
+        let late = self.arrivals.arrived(length, now);
+        self.target = self.arrivals.cushion(per_mille(self.config.late_per_minute, length));
+        let held = self.held(now);
+        self.listen(samples);
+        if self.is_stale(held, caller_speaks) {
+            return self.clear(samples.len(), now);
+        }
+        let silent = is_silent(samples);
+        // Had it come on time, so much more would have been in hand.
+        let mut surplus = self.samples(held + late) - self.samples(self.target);
+        self.note_level(held, surplus);
+        let piece = if silent { None } else { self.stretched(samples, &mut surplus) };
+        for frame in self.queue.frames(piece.as_deref().unwrap_or(samples)) {
+            self.enqueue(frame, &mut surplus);
+        }
+        let most = self.target + self.config.bound + length;
+        let over = self.held(now).saturating_sub(most);
+        self.totals.dropped += self.queue.cut(frames_in(over));
+        self.totals.deepest = self.totals.deepest.max(self.held(now));
+        Verdict::Play
+    }
+
+    /// The next frame for the carrier, if it should have it by now; call it until it gives none.
+    ///
+    /// Whoever calls it hands the frame over.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<Frame> {
+        self.clock = Some(now);
+        let depth = self.depth.depth(now);
+        let full = self.target + AHEAD;
+        self.refills = depth < full && (self.refills || depth + REFILL <= full);
+        if self.refills && let Some(frame) = self.queue.pop() {
+            return Some(self.hand_over(frame, now));
+        }
+        self.refills = false;
+        (depth <= LAST && self.is_speaking()).then(|| self.made_up(now))
+    }
+
+    /// The next frame, due or not: for handing over what is left when nothing more will come.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Frame> {
+        let frame = self.queue.pop().or_else(|| {
+            let (frame, added) = self.queue.last()?;
+            self.totals.padded += added;
+            Some(frame)
+        })?;
+        Some(self.hand_over(frame, now))
+    }
+
+    /// When [`Self::pop`] will next give a frame without more from the engine.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let left = if self.queue.is_empty() {
+            self.is_speaking().then_some(LAST)?
+        } else {
+            self.target + AHEAD - REFILL
+        };
+        self.falls_to(left)
+    }
+
+    /// When to look again whether the carrier has no more than `left`; none before it has anything.
+    pub(crate) fn falls_to(&self, left: Duration) -> Option<Instant> {
+        self.depth.falls_to(left, self.clock?)
+    }
+
+    /// A mark to send behind what was handed over, once in a while.
+    pub(crate) fn due_mark(&mut self, now: Instant) -> Option<Mark> {
+        self.depth.due_mark(now)
+    }
+
+    /// A mark to send behind everything.
+    pub(crate) fn mark(&mut self, now: Instant) -> Mark {
+        self.depth.mark(now)
+    }
+
+    /// The carrier has passed a mark; true if what was before it has been heard.
+    pub(crate) fn echoed(&mut self, mark: Mark, now: Instant) -> bool {
+        self.depth.echoed(mark, now)
+    }
+
+    /// Notes audio of others that the carrier is sent on the same way.
+    pub(crate) fn sent(&mut self, length: Duration, now: Instant) {
+        self.clock = Some(now);
+        self.depth.sent(length, now);
+    }
+
+    /// Notes audio that the engine will never make, since it was not fed for so long.
+    pub(crate) fn skipped(&mut self, length: Duration) {
+        self.arrivals.skipped(length);
+    }
+
+    /// Audio that the carrier has not played, by the estimate.
+    pub(crate) fn carrier_depth(&self, now: Instant) -> Duration {
+        self.depth.depth(now)
+    }
+
+    /// When the carrier will have played all that it was sent.
+    pub(crate) fn plays_until(&self, now: Instant) -> Option<Instant> {
+        self.depth.plays_until(now)
+    }
+
+    /// Audio that waits here.
+    pub(crate) fn queued(&self) -> Duration {
+        self.length(self.queue.samples())
+    }
+
+    /// Audio between the engine and the caller's ear: what waits here and at the carrier.
+    pub(crate) fn held(&self, now: Instant) -> Duration {
+        self.queued() + self.depth.depth(now)
+    }
+
+    /// What should be in hand whenever the engine speaks.
+    pub(crate) const fn target(&self) -> Duration {
+        self.target
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.totals.counters(self.rate)
+    }
+
+    /// Notes how long the model has been quiet.
+    fn listen(&mut self, samples: &[i16]) {
+        for frame in samples.chunks(self.rate.frame_samples()) {
+            self.quiet = if is_silent(frame) { self.quiet.saturating_add(1) } else { 0 };
+        }
+    }
+
+    fn is_stale(&self, held: Duration, caller_speaks: bool) -> bool {
+        let speech = self.sounds || self.queue.sounds();
+        caller_speaks
+            && speech
+            && self.quiet >= GONE_QUIET
+            && held > self.target + self.config.stale
+    }
+
+    /// Drops everything: it is an answer to what the caller has long talked over.
+    fn clear(&mut self, arrived: usize, now: Instant) -> Verdict {
+        self.totals.cleared += (arrived + self.queue.clear()) as u64;
+        self.totals.flushed += self.depth.depth(now);
+        self.depth.cleared(now);
+        self.concealer.quiet();
+        (self.sounds, self.conceals) = (false, false);
+        Verdict::Clear
+    }
+
+    fn note_level(&mut self, held: Duration, surplus: i64) {
+        let over = |limit: Duration| surplus >= self.samples(limit);
+        self.hurries = over(HURRY[0]) || self.hurries && over(HURRY[1]);
+        self.low = if held < self.target / 2 { self.low + 1 } else { 0 };
+        self.draws_out = self.low >= LOW || self.draws_out && surplus < -self.samples(HURRY[1]);
+    }
+
+    /// The piece with one period less or more, if it needs that and is allowed it.
+    fn stretched(&mut self, samples: &[i16], surplus: &mut i64) -> Option<Vec<i16>> {
+        let each = samples.len() as i64 * STRETCH_PERCENT / 100;
+        self.allowance = (self.allowance + each).min(each);
+        if self.allowance <= 0 {
+            return None;
+        }
+        let piece = match (self.hurries, self.draws_out) {
+            (true, _) => stretch::shorten(samples, self.rate)?,
+            (false, true) => stretch::lengthen(samples, self.rate)?,
+            (false, false) => return None,
+        };
+        let more = piece.len() as i64 - samples.len() as i64;
+        self.allowance -= more.abs();
+        *surplus += more;
+        self.totals.stretched += more.max(0) as u64;
+        self.totals.compressed += (-more).max(0) as u64;
+        Some(piece)
+    }
+
+    /// Queues a frame; one of silence is left out or doubled as the surplus wants it.
+    fn enqueue(&mut self, frame: Frame, surplus: &mut i64) {
+        let size = self.rate.frame_samples() as i64;
+        if !is_silent(frame.samples()) {
+            return self.queue.push(frame);
+        }
+        if *surplus >= size {
+            *surplus -= size;
+            self.totals.silence_cut += size as u64;
+            self.queue.leave_out(frame);
+        } else if *surplus <= -size || self.low >= LOW {
+            (*surplus, self.low) = (*surplus + size, 0);
+            self.totals.padded += size as u64;
+            self.queue.push_twice(frame);
+        } else {
+            self.queue.push(frame);
+        }
+    }
+
+    fn hand_over(&mut self, mut frame: Frame, now: Instant) -> Frame {
+        self.concealer.heard(&mut frame);
+        self.sounds = !is_silent(frame.samples());
+        self.conceals = false;
+        self.count_out(now);
+        frame
+    }
+
+    /// Whether a word would break off if nothing followed.
+    fn is_speaking(&self) -> bool {
+        (self.sounds || self.conceals) && !self.concealer.is_silent()
+    }
+
+    fn made_up(&mut self, now: Instant) -> Frame {
+        let frame = self.concealer.conceal();
+        self.totals.underruns += u64::from(!self.conceals);
+        self.totals.concealed += frame.samples().len() as u64;
+        self.conceals = true;
+        self.count_out(now);
+        frame
+    }
+
+    fn count_out(&mut self, now: Instant) {
+        self.totals.went += self.rate.frame_samples() as u64;
+        self.depth.sent(FRAME, now);
+    }
+
+    fn length(&self, samples: usize) -> Duration {
+        Duration::from_micros(samples as u64 * 1_000_000 / u64::from(self.rate.hz()))
+    }
+
+    fn samples(&self, length: Duration) -> i64 {
+        micros(length) * i64::from(self.rate.hz()) / 1_000_000
+    }
+}
+
+/// How many of 1000 pieces of that length are so many a minute.
+fn per_mille(per_minute: u32, length: Duration) -> f32 {
+    per_minute as f32 * length.as_millis() as f32 / 60.0
+}
+
+fn frames_in(length: Duration) -> usize {
+    length.as_millis().div_ceil(FRAME.as_millis()) as usize
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Watches whether an engine in lockstep keeps up with the caller, by what it was fed and what it
+//! answered.
+
+mod pace;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::clock::Gate;
+use pace::Pace;
+
+/// One step of the engine takes this much audio.
+const STEP: Duration = Duration::from_millis(80);
+/// A fast engine may have this much on top of the usual, since it catches up soon.
+const MOST_ALLOWED: Duration = Duration::from_secs(1);
+/// Within this a backlog has to be caught up with to be allowed.
+const CATCH_UP: Duration = Duration::from_secs(2);
+/// How often the figures are looked at while a backlog stands.
+const LOOK: Duration = Duration::from_millis(250);
+/// Most feeds that are remembered as unanswered; further ones are counted with the newest.
+const MOST_FEEDS: usize = 1024;
+/// Most step times that are remembered.
+const MOST_STEPS: usize = 128;
+/// The backlog is at its smallest in each of these spans; the smallest but two counts as usual.
+const SPAN: Duration = Duration::from_millis(240);
+const RECURS: usize = 3;
+
+/// When an engine counts as too slow, and what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The figures are those of this long, at most 60 s.
+    pub window: Duration,
+    /// An engine is slow below this factor of real time.
+    pub slow_below: f32,
+    /// It has recovered at this factor of real time.
+    pub recovered_above: f32,
+    /// Below this factor of real time, leaving out quiet frames cannot make good what it misses.
+    pub held_above: f32,
+    /// How much audio it may have unanswered beyond the usual before it gets no more.
+    pub max_backlog: Duration,
+    /// How long it may stay too slow to be held before the call ends; none: it never does.
+    pub give_up_after: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(5),
+            slow_below: 0.98,
+            recovered_above: 0.995,
+            held_above: 0.9,
+            max_backlog: Duration::from_millis(240),
+            give_up_after: Some(Duration::from_secs(20)),
+        }
+    }
+}
+
+/// How fast an engine is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Speed {
+    /// Audio answered in the window for the time that passed while there was something to answer;
+    /// time in which it kept up counts as answered. 1.0 is real time; more is catching up.
+    pub real_time_factor: f32,
+    /// Time per 80 ms of audio, the median over the window: from feed to answer, or from answer to
+    /// answer while audio waits. None before the first answer.
+    pub step: Option<Duration>,
+    /// Audio fed and not answered.
+    pub backlog: Duration,
+    /// The smallest backlog that recurs: what the step and the way there and back take.
+    pub usual: Duration,
+}
+
+/// What has become of an engine; each transition is reported once.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub enum Change {
+    /// It is slower than real time.
+    Slow(Speed),
+    /// It keeps up again.
+    Recovered(Speed),
+    /// It has been too slow to be held for too long: the call should end.
+    GiveUp(Speed),
+}
+
+/// Watches one engine.
+#[derive(Debug, Clone)]
+pub(crate) struct SpeedWatch {
+    config: Config,
+    pace: Pace,
+    /// What was fed and not answered, oldest first, and when.
+    fed: VecDeque<(Duration, Instant)>,
+    backlog: Duration,
+    answered: Option<Instant>,
+    /// Times per step, oldest first, and when they were taken.
+    steps: VecDeque<(Instant, Duration)>,
+    step: Option<Duration>,
+    usual: Usual,
+    slow: bool,
+    given_up: bool,
+    /// Since when it has been too slow to be held.
+    unheld: Option<Instant>,
+    /// The latest time that is known.
+    now: Option<Instant>,
+}
+
+impl SpeedWatch {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            pace: Pace::new(config.window),
+            config,
+            fed: VecDeque::new(),
+            backlog: Duration::ZERO,
+            answered: None,
+            steps: VecDeque::new(),
+            step: None,
+            usual: Usual::default(),
+            slow: false,
+            given_up: false,
+            unheld: None,
+            now: None,
+        }
+    }
+
+    /// The engine was sent that much audio, in milliseconds.
+    pub(crate) fn fed(&mut self, ms: u64, now: Instant) {
+        self.advance(now);
+        let audio = Duration::from_millis(ms);
+        self.backlog += audio;
+        let full = self.fed.len() == MOST_FEEDS;
+        match self.fed.back_mut() {
+            Some((newest, _)) if full => *newest += audio,
+            Some(_) | None => self.fed.push_back((audio, now)),
+        }
+    }
+
+    /// The engine sent that much audio, in milliseconds. What it was not fed for does not count.
+    pub(crate) fn answered(&mut self, ms: u64, now: Instant) {
+        self.advance(now);
+        let mut left = Duration::from_millis(ms).min(self.backlog);
+        if self.stands() {
+            self.pace.answered(left, now);
+        }
+        self.backlog -= left;
+        let (mut audio, mut oldest) = (Duration::ZERO, None);
+        while !left.is_zero()
+            && let Some((fed, at)) = self.fed.front_mut()
+        {
+            oldest.get_or_insert(*at);
+            let taken = left.min(*fed);
+            *fed -= taken;
+            left -= taken;
+            audio += taken;
+            if fed.is_zero() {
+                self.fed.pop_front();
+            }
+        }
+        if let Some(fed) = oldest {
+            self.note_step(audio, fed, now);
+            self.usual.note(self.backlog, now);
+        }
+        self.answered = Some(now);
+    }
+
+    /// What has changed; call it after everything else and at [`Self::next_deadline`].
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<Change> {
+        self.advance(now);
+        let speed = self.figures(now);
+        let factor = speed.real_time_factor;
+        if factor >= self.config.held_above {
+            self.unheld = None;
+        } else if self.stands() {
+            self.unheld.get_or_insert(now);
+        }
+        let lasted = self.pace.stands_for(now) >= self.config.window / 2;
+        if !self.slow && factor < self.config.slow_below && lasted {
+            self.slow = true;
+            return Some(Change::Slow(speed));
+        }
+        if self.slow && factor >= self.config.recovered_above {
+            self.slow = false;
+            return Some(Change::Recovered(speed));
+        }
+        let end = self.unheld.zip(self.config.give_up_after);
+        if !self.given_up && end.is_some_and(|(since, after)| now >= since + after) {
+            self.given_up = true;
+            return Some(Change::GiveUp(speed));
+        }
+        None
+    }
+
+    /// Whether the engine may be fed.
+    pub(crate) fn gate(&self) -> Gate {
+        if self.backlog > self.usual() + self.allowed() { Gate::Shut } else { Gate::Open }
+    }
+
+    /// When [`Self::poll`] may have something to say though nothing was fed or answered.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let look = self.now.filter(|_| self.stands() || self.slow).map(|now| now + LOOK);
+        let end = self.unheld.zip(self.config.give_up_after).filter(|_| !self.given_up);
+        let end = end.and_then(|(since, after)| since.checked_add(after));
+        look.into_iter().chain(end).min()
+    }
+
+    /// How fast the engine is at this moment.
+    pub(crate) fn figures(&self, now: Instant) -> Speed {
+        Speed {
+            real_time_factor: self.pace.factor(now),
+            step: self.step,
+            backlog: self.backlog,
+            usual: self.usual(),
+        }
+    }
+
+    /// Whether more waits for the engine than it needs to be busy.
+    fn stands(&self) -> bool {
+        self.backlog > self.usual() + STEP.min(self.config.max_backlog / 2)
+    }
+
+    fn usual(&self) -> Duration {
+        self.usual.smallest.last().copied().unwrap_or_default()
+    }
+
+    /// How much backlog is allowed beyond the usual: as much as is caught up with soon.
+    fn allowed(&self) -> Duration {
+        let Some(step) = self.step else { return MOST_ALLOWED.max(self.config.max_backlog) };
+        let spare = STEP.as_secs_f64() / step.as_secs_f64().max(0.001) - 1.0;
+        let soon = CATCH_UP.mul_f64(spare.max(0.0)).min(MOST_ALLOWED);
+        soon.max(self.config.max_backlog)
+    }
+
+    fn note_step(&mut self, audio: Duration, fed: Instant, now: Instant) {
+        let began = self.answered.map_or(fed, |answered| answered.max(fed));
+        let took = now.saturating_duration_since(began);
+        let step = took.mul_f64(STEP.as_secs_f64() / audio.as_secs_f64().max(0.001));
+        if self.steps.len() == MOST_STEPS {
+            self.steps.pop_front();
+        }
+        self.steps.push_back((now, step));
+        let window = self.config.window;
+        let old = |at: &Instant| now.saturating_duration_since(*at) > window;
+        while self.steps.front().is_some_and(|(at, _)| old(at)) {
+            self.steps.pop_front();
+        }
+        let mut steps: Vec<_> = self.steps.iter().map(|(_, step)| *step).collect();
+        let middle = steps.len() / 2;
+        self.step = Some(*steps.select_nth_unstable(middle).1);
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let now = self.now.map_or(now, |last| last.max(now));
+        self.now = Some(now);
+        self.pace.advance(self.stands(), now);
+    }
+}
+
+/// The smallest backlogs of a call, one of each span.
+#[derive(Debug, Clone, Default)]
+struct Usual {
+    /// At most [`RECURS`], smallest first.
+    smallest: Vec<Duration>,
+    /// Since when the newest span lasts, and the smallest backlog in it.
+    newest: Option<(Instant, Duration)>,
+}
+
+impl Usual {
+    fn note(&mut self, backlog: Duration, now: Instant) {
+        match &mut self.newest {
+            Some((since, least)) if now.saturating_duration_since(*since) < SPAN => {
+                *least = backlog.min(*least);
+            }
+            Some(_) | None => {
+                let done = self.newest.replace((now, backlog));
+                self.smallest.extend(done.map(|(_, least)| least));
+                self.smallest.sort_unstable();
+                self.smallest.truncate(RECURS);
+            }
+        }
+    }
+}
+

@@ -7,10 +7,13 @@ use voice_bot_core::audio::frame::{FRAME, FRAME_MS};
 use voice_bot_core::carrier::{PlayBuffer, Played};
 use voice_bot_core::wire::twilio::{Carrier, Outbound, parse_outbound};
 
+use crate::clock::DriftingClock;
+use crate::lag;
 use crate::message::{Message, Node, Outbox, Place};
 use crate::report::Report;
 use crate::scenario::{Leaving, Scenario};
 use crate::signal::{Ear, Signal};
+use crate::talk::Listener;
 
 /// A WebSocket that is closed without a reason carries this code (RFC 6455, section 7.4.1).
 const NO_STATUS: u16 = 1005;
@@ -21,6 +24,8 @@ const KEY: char = '5';
 /// A caller and the carrier's end of the stream.
 pub struct CallerNode {
     start: Instant,
+    /// The carrier's, which both speaking and playing go by.
+    clock: DriftingClock,
     stream: String,
     carrier: Carrier,
     says: Signal,
@@ -29,8 +34,16 @@ pub struct CallerNode {
     frames: u64,
     play: PlayBuffer,
     ear: Ear,
+    talk: Option<Talk>,
     there: bool,
     violations: Vec<String>,
+}
+
+/// Syllables as they were said and as they came back.
+#[derive(Debug, Clone, Default)]
+struct Talk {
+    said: Listener,
+    heard: Listener,
 }
 
 impl CallerNode {
@@ -44,6 +57,7 @@ impl CallerNode {
         out.push((Place::Call, Message::Text(carrier.start(&BTreeMap::new()))));
         Self {
             start,
+            clock: DriftingClock::new(start, scenario.drift_ppm),
             stream,
             carrier,
             says: scenario.says.clone(),
@@ -52,16 +66,19 @@ impl CallerNode {
             frames: 0,
             play: PlayBuffer::new(start),
             ear: Ear::default(),
+            talk: scenario.says.is_talk().then(Talk::default),
             there: true,
             violations: Vec::new(),
         }
     }
 
+    /// When the next frame is complete, by the carrier's clock.
     fn next_frame(&self) -> Instant {
         self.start + Duration::from_millis(FRAME_MS * self.frames) + FRAME
     }
 
     fn obey(&mut self, text: &str, now: Instant) {
+        let now = self.clock.local(now);
         match parse_outbound(text, &self.stream) {
             Ok(Outbound::Media(codes)) => self.play.media(&codes, now),
             Ok(Outbound::Mark(name)) => self.play.mark(name, now),
@@ -71,16 +88,22 @@ impl CallerNode {
     }
 
     fn play(&mut self, now: Instant, out: &mut Outbox) {
-        let Played { mulaw, marks } = self.play.poll(now);
+        let Played { mulaw, marks } = self.play.poll(self.clock.local(now));
         self.ear.hear(&mulaw);
+        if let Some(talk) = &mut self.talk {
+            talk.heard.hear(&mulaw);
+        }
         for mark in marks {
             out.push((Place::Call, Message::Text(self.carrier.mark(&mark))));
         }
     }
 
     fn speak(&mut self, now: Instant, out: &mut Outbox) {
-        while self.next_frame() <= now {
+        while self.next_frame() <= self.clock.local(now) {
             let frame = self.says.frame(self.frames);
+            if let Some(talk) = &mut self.talk {
+                talk.said.hear(&frame);
+            }
             let text = self.carrier.media(&frame, self.frames * FRAME_MS);
             self.frames += 1;
             out.push((Place::Call, Message::Media(text)));
@@ -112,7 +135,7 @@ impl Node for CallerNode {
             }
             Message::Close(_) | Message::Cut => {
                 self.there = false;
-                drop(self.play.poll(now));
+                drop(self.play.poll(self.clock.local(now)));
             }
             Message::Dial(_)
             | Message::Accepted
@@ -139,13 +162,18 @@ impl Node for CallerNode {
     fn deadline(&self) -> Option<Instant> {
         let leaves = self.leaves.map(|(at, _)| at);
         let next = [self.keys.front().copied(), leaves].into_iter().flatten().min();
-        self.there.then(|| next.map_or(self.next_frame(), |next| next.min(self.next_frame())))
+        let frame = self.clock.world(self.next_frame());
+        self.there.then(|| next.map_or(frame, |next| next.min(frame)))
     }
 
     fn report(&self, report: &mut Report) {
         report.carrier = self.play.stats();
         report.said = self.says.onsets(self.frames);
         report.heard = self.ear.onsets().to_vec();
+        if let Some(talk) = &self.talk {
+            report.syllables = talk.said.syllables().to_vec();
+            report.lags = lag::curve(talk.said.syllables(), talk.heard.syllables());
+        }
         report.spoken = Duration::from_millis(self.frames * FRAME_MS);
         report.violations.extend(self.violations.iter().cloned());
     }

@@ -5,8 +5,10 @@ use std::time::Instant;
 use voice_bot_core::demo::{Config, Counters, DemoEngine, Input, Output, Query};
 use voice_bot_core::wire::personaplex::Kind;
 
+use crate::clock::HaltingClock;
 use crate::message::{Message, Node, Outbox, Place};
 use crate::report::Report;
+use crate::scenario::Scenario;
 
 /// What is answered to a WebSocket's orderly end.
 const NORMAL: u16 = 1000;
@@ -14,8 +16,10 @@ const NORMAL: u16 = 1000;
 /// One session of an engine, from its request on.
 pub struct EngineNode {
     config: Config,
+    clock: HaltingClock,
     session: Option<DemoEngine>,
     counters: Counters,
+    /// By its own clock.
     deadline: Option<Instant>,
     ready: bool,
     early: u64,
@@ -24,11 +28,12 @@ pub struct EngineNode {
 }
 
 impl EngineNode {
-    /// An engine that waits to be dialled.
+    /// The scenario's engine, which waits to be dialled; the caller's stream begins at `start`.
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(scenario: &Scenario, start: Instant) -> Self {
         Self {
-            config,
+            config: scenario.engine.clone(),
+            clock: HaltingClock::new(start, &scenario.engine_stalls),
             session: None,
             counters: Counters::default(),
             deadline: None,
@@ -41,7 +46,7 @@ impl EngineNode {
 
     fn input(&mut self, input: Input<'_>, now: Instant, out: &mut Outbox) {
         let Some(session) = &mut self.session else { return };
-        session.handle_input(input, now);
+        session.handle_input(input, self.clock.local(now));
         self.drain(out);
     }
 
@@ -83,6 +88,7 @@ impl Node for EngineNode {
             Message::Dial(target) => {
                 let query = target.split_once('?').map_or("", |(_, query)| query);
                 let query = Query::parse(query);
+                let now = self.clock.local(now);
                 self.session = Some(DemoEngine::new(self.config.clone(), &query, now));
                 out.push((Place::Call, Message::Accepted));
                 self.drain(out);
@@ -113,7 +119,7 @@ impl Node for EngineNode {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.deadline.map(|deadline| self.clock.world(deadline))
     }
 
     fn report(&self, report: &mut Report) {

@@ -5,7 +5,9 @@
 
 mod call;
 mod caller;
+mod clock;
 mod engine;
+mod lag;
 mod link;
 mod message;
 mod plain;
@@ -13,12 +15,15 @@ mod report;
 mod rng;
 mod scenario;
 mod signal;
+mod talk;
 mod trace;
 mod world;
 
 pub use call::CallNode;
 pub use caller::CallerNode;
+pub use clock::{DriftingClock, HaltingClock};
 pub use engine::EngineNode;
+pub use lag::{Lag, curve};
 pub use link::{Link, LinkConfig, Stall};
 pub use message::{Message, Node, Outbox, Place};
 pub use plain::{PlainCaller, PlainEngine};
@@ -26,5 +31,6 @@ pub use report::{Outcome, Report, percentile};
 pub use rng::Rng;
 pub use scenario::{Leaving, Links, Scenario};
 pub use signal::{Ear, Signal};
+pub use talk::{Listener, Syllable};
 pub use trace::Trace;
 pub use world::World;

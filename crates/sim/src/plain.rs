@@ -1,106 +1,126 @@
-//! A caller and an engine without wires: PCM in the leg's own words, cheap enough for hours.
+//! A caller and an engine without wires and codecs: the leg's own words, cheap enough for hours.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use voice_bot_core::audio::frame::{FRAME, FRAME_MS, Rate};
+use voice_bot_core::carrier::PlayBuffer;
 use voice_bot_core::leg::engine::Link;
-use voice_bot_core::leg::{Audio, Format, caller, engine};
+use voice_bot_core::leg::{Audio, Format, Mark, caller, engine};
 
+use crate::clock::DriftingClock;
 use crate::message::{Message, Node, Outbox, Place};
 use crate::report::Report;
+use crate::scenario::Scenario;
+use crate::signal::{Ear, Signal};
 
-const RATE: Rate = Rate::Hz8000;
-const LINK: Link = Link { format: Format::Pcm(RATE), lockstep: true };
+const LINK: Link = Link { format: Format::Pcm(Rate::Hz8000), lockstep: true };
 /// An orderly end of a WebSocket.
 const NORMAL: u16 = 1000;
 /// How long the engine takes to be ready.
 const PRIMING: Duration = Duration::from_millis(500);
 
-/// A caller who keeps quiet on an open line, in 20 ms frames, and hangs up.
+/// A caller on an open line, in mu-law frames of 20 ms, who hangs up when the scenario says so. It
+/// says beeps or silence, and plays what comes back as Twilio does, by the carrier's own clock.
 pub struct PlainCaller {
     start: Instant,
-    end: Instant,
+    clock: DriftingClock,
+    end: Option<Instant>,
+    says: Signal,
     frames: u64,
-    /// When all that was sent to it will have been played.
-    plays_until: Instant,
-    max_depth: Duration,
+    play: PlayBuffer,
+    /// Marks that have not been played.
+    marks: VecDeque<Mark>,
+    ear: Ear,
     there: bool,
 }
 
 impl PlainCaller {
-    /// A caller who stays from `start` for `length`.
+    /// A caller whose stream begins at `start`; the first message goes to `out`.
     #[must_use]
-    pub fn new(start: Instant, length: Duration, out: &mut Outbox) -> Self {
-        let started = caller::Event::Started(Format::Pcm(RATE));
+    pub fn new(scenario: &Scenario, start: Instant, out: &mut Outbox) -> Self {
+        let started = caller::Event::Started(Format::Mulaw);
         out.push((Place::Call, Message::FromCaller(started)));
         Self {
             start,
-            end: start + length,
+            clock: DriftingClock::new(start, scenario.drift_ppm),
+            end: scenario.leaves.map(|(after, _)| start + after),
+            says: scenario.says.clone(),
             frames: 0,
-            plays_until: start,
-            max_depth: Duration::ZERO,
+            play: PlayBuffer::new(start),
+            marks: VecDeque::new(),
+            ear: Ear::default(),
             there: true,
         }
     }
 
+    /// When the next frame is complete, by the carrier's clock.
     fn next_frame(&self) -> Instant {
         self.start + Duration::from_millis(FRAME_MS * self.frames) + FRAME
     }
 
-    fn obey(&mut self, command: caller::Command, now: Instant, out: &mut Outbox) {
+    fn obey(&mut self, command: caller::Command, local: Instant) {
         match command {
-            caller::Command::Audio(audio) => {
-                let length = samples(&audio) as u64 * 1_000_000 / u64::from(RATE.hz());
-                self.plays_until = self.plays_until.max(now) + Duration::from_micros(length);
-                self.max_depth = self.max_depth.max(self.plays_until - now);
+            caller::Command::Audio(Audio::Mulaw(codes)) => self.play.media(&codes, local),
+            // Not what was agreed.
+            caller::Command::Audio(Audio::Pcm(_) | Audio::Opus(_)) | caller::Command::HangUp => {
+                self.there = false;
             }
             caller::Command::Mark(mark) => {
-                let played = caller::Event::MarkPlayed(mark);
-                out.push((Place::Call, Message::FromCaller(played)));
+                self.marks.push_back(mark);
+                self.play.mark(String::new(), local);
             }
-            caller::Command::Clear => self.plays_until = now,
-            caller::Command::HangUp => self.there = false,
+            caller::Command::Clear => self.play.clear(local),
         }
     }
-}
 
-fn samples(audio: &Audio) -> usize {
-    match audio {
-        Audio::Pcm(samples) => samples.len(),
-        Audio::Mulaw(_) | Audio::Opus(_) => 0,
+    fn play(&mut self, local: Instant, out: &mut Outbox) {
+        let played = self.play.poll(local);
+        self.ear.hear(&played.mulaw);
+        for mark in self.marks.drain(..played.marks.len()) {
+            out.push((Place::Call, Message::FromCaller(caller::Event::MarkPlayed(mark))));
+        }
     }
 }
 
 impl Node for PlainCaller {
     fn receive(&mut self, _from: Place, message: Message, now: Instant, out: &mut Outbox) {
         if let Message::ToCaller(command) = message {
-            self.obey(command, now, out);
+            let local = self.clock.local(now);
+            self.obey(command, local);
+            self.play(local, out);
         } else {
             self.there = false;
         }
     }
 
     fn wake(&mut self, now: Instant, out: &mut Outbox) {
-        if now >= self.end {
+        let local = self.clock.local(now);
+        self.play(local, out);
+        while self.next_frame() <= local {
+            let audio = Audio::Mulaw(self.says.frame(self.frames));
+            let at = Some(Duration::from_millis(FRAME_MS * self.frames));
+            self.frames += 1;
+            let event = caller::Event::Audio { audio, at };
+            out.push((Place::Call, Message::FromCaller(event)));
+        }
+        if self.end.is_some_and(|end| end <= now) {
             self.there = false;
             let left = caller::Event::Left(caller::Left::HungUp);
             out.push((Place::Call, Message::FromCaller(left)));
-            return;
         }
-        self.frames += 1;
-        let at = Some(Duration::from_millis(FRAME_MS * (self.frames - 1)));
-        let audio = Audio::Pcm(vec![0; RATE.frame_samples()]);
-        let audio = caller::Event::Audio { audio, at };
-        out.push((Place::Call, Message::FromCaller(audio)));
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.there.then(|| self.next_frame().min(self.end))
+        let frame = self.clock.world(self.next_frame());
+        self.there.then(|| self.end.map_or(frame, |end| end.min(frame)))
     }
 
     fn report(&self, report: &mut Report) {
         report.spoken = Duration::from_millis(self.frames * FRAME_MS);
-        report.carrier.max_depth_ms = self.max_depth.as_millis() as u64;
+        report.carrier = self.play.stats();
+        report.said = self.says.onsets(self.frames);
+        report.heard = self.ear.onsets().to_vec();
     }
 }
 

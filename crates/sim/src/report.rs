@@ -1,5 +1,6 @@
 //! What is left of a world: one report per call, and the totals.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use voice_bot_core::carrier::PlayStats;
@@ -7,10 +8,17 @@ use voice_bot_core::id::CallId;
 use voice_bot_core::pool::Occupancy;
 use voice_bot_core::record::{CallRecord, EndReason};
 
+use crate::lag::Lag;
+use crate::link::Stall;
+use crate::talk::Syllable;
+
 /// Beeps this soon after the handshake may have begun before it.
 const SETTLES: Duration = Duration::from_millis(500);
 /// Beeps this soon before the end may be cut off.
 const FADES: Duration = Duration::from_secs(2);
+
+/// What a lag before a stall is taken from: what was heard in this time before it.
+const BEFORE: Duration = Duration::from_secs(3);
 
 /// What one conversation came to.
 #[derive(Debug, Clone)]
@@ -33,6 +41,11 @@ pub struct Report {
     pub said: Vec<Duration>,
     /// When beeps began that the caller heard.
     pub heard: Vec<Duration>,
+    /// The syllables that the caller said, if it talked.
+    pub syllables: Vec<Syllable>,
+    /// How far what the caller heard lagged behind what it said, for each syllable that came back
+    /// whole.
+    pub lags: Vec<Lag>,
     /// The carrier's play-out buffer.
     pub carrier: PlayStats,
     /// The most that waited in the call to be sent.
@@ -94,6 +107,8 @@ impl Report {
             spoken: Duration::ZERO,
             said: Vec::new(),
             heard: Vec::new(),
+            syllables: Vec::new(),
+            lags: Vec::new(),
             carrier: PlayStats::default(),
             max_queued: Duration::ZERO,
             opened: 0,
@@ -137,6 +152,46 @@ impl Report {
             echo.map(|heard| *heard - *said)
         })
         .collect()
+    }
+
+    /// The usual lag (the median) of what was heard in the 3 s before `at`; `None` if nothing was.
+    #[must_use]
+    pub fn lag_before(&self, at: Duration) -> Option<Duration> {
+        let window = at.saturating_sub(BEFORE)..at;
+        self.lag_in(window, 50)
+    }
+
+    /// The lag that `percent` of what was heard in that time did not exceed; `None` if nothing was.
+    #[must_use]
+    pub fn lag_in(&self, heard: Range<Duration>, percent: usize) -> Option<Duration> {
+        let heard = self.lags.iter().filter(|point| heard.contains(&point.heard_at()));
+        percentile(&heard.map(|point| point.lag).collect::<Vec<_>>(), percent)
+    }
+
+    /// How long after a stall's end the lag had come back to at most `bound` more than before the
+    /// stall, to stay there until the call's end; `None` if it never did.
+    #[must_use]
+    pub fn settled_after(&self, stall: Stall, bound: Duration) -> Option<Duration> {
+        self.settled_below(stall.at + stall.length, self.lag_before(stall.at)? + bound)
+    }
+
+    /// How long after `from` the lag had come down to `limit`, to stay there until the call's end;
+    /// `None` if it never did.
+    #[must_use]
+    pub fn settled_below(&self, from: Duration, limit: Duration) -> Option<Duration> {
+        let heard = self.lags.iter().filter(|point| point.heard_at() >= from);
+        let heard: Vec<Duration> =
+            heard.rev().take_while(|point| point.lag <= limit).map(Lag::heard_at).collect();
+        heard.last().map(|first| *first - from)
+    }
+
+    /// What part of the syllables was heard again whole, of those that were said in that time, in
+    /// percent; 0 of none.
+    #[must_use]
+    pub fn intelligible(&self, said: Range<Duration>) -> usize {
+        let count = self.syllables.iter().filter(|syllable| said.contains(&syllable.from)).count();
+        let heard = self.lags.iter().filter(|point| said.contains(&point.said_at)).count();
+        heard * 100 / count.max(1)
     }
 
     /// Adds what each call must keep to, whatever happens.

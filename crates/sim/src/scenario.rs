@@ -7,7 +7,7 @@ use voice_bot_core::demo;
 use voice_bot_core::id::CallId;
 use voice_bot_core::persona::Persona;
 
-use crate::link::LinkConfig;
+use crate::link::{LinkConfig, Stall};
 use crate::signal::Signal;
 
 /// One conversation, decided beforehand.
@@ -21,6 +21,8 @@ pub struct Scenario {
     pub connects: Option<Duration>,
     /// What the caller says.
     pub says: Signal,
+    /// By how many millionths the carrier's clock is fast; negative if it is slow.
+    pub drift_ppm: i32,
     /// When the caller presses a key, in order, counted from the stream's beginning.
     pub keys: Vec<Duration>,
     /// When the caller goes, counted from the stream's beginning, and how.
@@ -33,6 +35,8 @@ pub struct Scenario {
     pub call: call::Config,
     /// The engine that answers it, with its faults.
     pub engine: demo::Config,
+    /// When the engine's machine stands still, in order, counted from the stream's beginning.
+    pub engine_stalls: Vec<Stall>,
     /// Who the bot is.
     pub persona: Persona,
 }
@@ -71,6 +75,7 @@ impl Scenario {
             rings: Duration::ZERO,
             connects: Some(Duration::ZERO),
             says: Signal::beeps(Duration::from_millis(1010), Duration::from_millis(100)),
+            drift_ppm: 0,
             keys: Vec::new(),
             leaves: Some((length, Leaving::HangsUp)),
             links: Links::default(),
@@ -81,6 +86,7 @@ impl Scenario {
                 voice_frames: 5,
                 ..demo::Config::default()
             },
+            engine_stalls: Vec::new(),
             persona: Persona::new("echo", "NATF2.pt", "You are an echo."),
         }
     }

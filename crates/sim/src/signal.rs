@@ -1,9 +1,12 @@
 //! What a caller says, and an ear that recognises when it comes back.
 
 use std::f64::consts::TAU;
+use std::sync::Arc;
 use std::time::Duration;
 
 use voice_bot_core::audio::mulaw;
+
+use crate::talk;
 
 const HZ: f64 = 8000.0;
 const FRAME_SAMPLES: usize = 160;
@@ -16,19 +19,28 @@ const LOUD: u16 = 3000;
 /// As much silence, in samples, before a loud sample makes it a beep's first: 200 ms.
 const QUIET: u64 = 1600;
 
-/// What a caller says: a beep every so often, in front of silence.
+/// What a caller says.
 #[derive(Debug, Clone)]
 pub struct Signal {
-    /// One period of it as mu-law at 8000 Hz, which begins with the beep.
-    period: Vec<u8>,
-    beeps: bool,
+    /// One period of it as mu-law at 8000 Hz.
+    period: Arc<[u8]>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Silence,
+    /// One at the beginning of each period.
+    Beeps,
+    Talk,
+    Monologue,
 }
 
 impl Signal {
     /// Nothing at all.
     #[must_use]
     pub fn silence() -> Self {
-        Self { period: vec![mulaw::SILENCE; FRAME_SAMPLES], beeps: false }
+        Self { period: [mulaw::SILENCE; FRAME_SAMPLES].into(), kind: Kind::Silence }
     }
 
     /// A beep of `length` at the beginning of every `period`, which is over 200 ms longer.
@@ -40,7 +52,32 @@ impl Signal {
         let beep = |n: usize| (AMPLITUDE * (TAU * PITCH * n as f64 / HZ).cos()) as i16;
         let mut all: Vec<i16> = (0..samples(length)).map(beep).collect();
         all.resize(samples(period).max(FRAME_SAMPLES), 0);
-        Self { period: mulaw::encode_all(&all), beeps: true }
+        Self { period: mulaw::encode_all(&all).into(), kind: Kind::Beeps }
+    }
+
+    /// Speech-like talk with its pauses, of which syllables fill about 60 %. Each syllable is known
+    /// again when it is heard; see [`crate::Report::lags`].
+    #[must_use]
+    pub fn talk() -> Self {
+        Self { period: mulaw::encode_all(&talk::talk()).into(), kind: Kind::Talk }
+    }
+
+    /// The same without any pause, so that there is no silence that could be left out.
+    #[must_use]
+    pub fn monologue() -> Self {
+        Self { period: mulaw::encode_all(&talk::monologue()).into(), kind: Kind::Monologue }
+    }
+
+    /// Whether it is made of syllables that can be told apart.
+    #[must_use]
+    pub fn is_talk(&self) -> bool {
+        matches!(self.kind, Kind::Talk | Kind::Monologue)
+    }
+
+    /// Whether it has no pause.
+    #[must_use]
+    pub fn is_endless(&self) -> bool {
+        self.kind == Kind::Monologue
     }
 
     /// Frame number `number` of 20 ms, as mu-law.
@@ -54,7 +91,8 @@ impl Signal {
     #[must_use]
     pub fn onsets(&self, frames: u64) -> Vec<Duration> {
         let step = self.period.len();
-        let spoken = if self.beeps { frames as usize * FRAME_SAMPLES } else { 0 };
+        let beeps = self.kind == Kind::Beeps;
+        let spoken = if beeps { frames as usize * FRAME_SAMPLES } else { 0 };
         (0..spoken).step_by(step).map(|sample| at(sample as u64)).collect()
     }
 }

@@ -29,8 +29,8 @@ pub(crate) fn epoch() -> Instant {
 /// Builds the caller of a scenario at the moment when the stream begins.
 type MakeCaller = Box<dyn Fn(&Scenario, Instant, &mut Outbox) -> Box<dyn Node>>;
 
-/// Builds the engine of a scenario.
-type MakeEngine = Box<dyn Fn(&Scenario) -> Box<dyn Node>>;
+/// Builds the engine of a scenario at that moment too.
+type MakeEngine = Box<dyn Fn(&Scenario, Instant) -> Box<dyn Node>>;
 
 /// Everything that happens, in virtual time.
 pub struct World {
@@ -113,7 +113,7 @@ impl World {
         self.add_nodes(
             scenario,
             Box::new(|scenario, now, out| Box::new(CallerNode::new(scenario, now, out))),
-            Box::new(|scenario| Box::new(EngineNode::new(scenario.engine.clone()))),
+            Box::new(|scenario, now| Box::new(EngineNode::new(scenario, now))),
         );
     }
 
@@ -214,7 +214,7 @@ impl World {
         let nodes: [Box<dyn Node>; 3] = [
             (conversation.make_caller)(scenario, self.now, &mut out),
             Box::new(CallNode::new(scenario, index as u32, self.now)),
-            (conversation.make_engine)(scenario),
+            (conversation.make_engine)(scenario, self.now),
         ];
         conversation.parties = Some(nodes.map(|node| Party { node, alarm: None }));
         self.send(index, Place::Caller, out);

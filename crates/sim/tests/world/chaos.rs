@@ -64,6 +64,11 @@ fn scenario(seed: u64) -> Scenario {
         late: rng.pick(&[ms(0), ms(2), ms(30)]),
         engine: engine(&mut rng),
         call: call(&mut rng),
+        drift_ppm: rng.pick(&[0, 100, -100]),
+        engine_stalls: vec![Stall {
+            at: rng.between(ms(500), ms(3000)),
+            length: rng.pick(&[ms(0), ms(0), ms(900)]),
+        }],
         ..Scenario::new("CA1", ms(0))
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use voice_bot_core::call;
 use voice_bot_core::pool;
 use voice_bot_core::record::EndReason;
-use voice_bot_sim::{LinkConfig, Links, Outcome, PlainCaller, PlainEngine, Scenario, World};
+use voice_bot_sim::{
+    LinkConfig, Links, Outcome, PlainCaller, PlainEngine, Scenario, Signal, World,
+};
 
 const SEED: u64 = 8;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -15,6 +17,7 @@ fn quiet_call(length: Duration) -> Outcome {
     let ms = Duration::from_millis;
     let link = LinkConfig::new(ms(20), ms(30));
     let mut scenario = Scenario::new("CA1", length);
+    scenario.says = Signal::silence();
     scenario.call = call::Config { max_duration: length + HOUR, ..scenario.call };
     scenario.links = Links {
         up: link.clone(),
@@ -25,8 +28,8 @@ fn quiet_call(length: Duration) -> Outcome {
     let mut world = World::new(SEED, 1, pool::Config::default());
     world.add_nodes(
         scenario,
-        Box::new(move |_, now, out| Box::new(PlainCaller::new(now, length, out))),
-        Box::new(|_| Box::new(PlainEngine::default())),
+        Box::new(|scenario, now, out| Box::new(PlainCaller::new(scenario, now, out))),
+        Box::new(|_, _| Box::new(PlainEngine::default())),
     );
     world.run()
 }

@@ -3,5 +3,7 @@
 mod chaos;
 mod hours;
 mod latency;
+mod measure;
 mod plain;
 mod pool;
+mod realtime;

@@ -130,3 +130,74 @@ impl Node for EngineNode {
         report.engine_left = self.left;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use voice_bot_core::audio::frame::{Frame, Rate};
+    use voice_bot_core::audio::opus::Encoder;
+    use voice_bot_core::wire::personaplex::{Client, request_target};
+
+    use super::*;
+    use crate::link::Stall;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// When silence begins to come in, in real time; it is ready by then.
+    const BEGINS: Duration = Duration::from_secs(3);
+
+    /// Frames that an engine speaks in each of 10 s, when its machine stands still from the third
+    /// to the fifth.
+    fn spoken(step: Duration) -> Vec<u64> {
+        let start = crate::world::epoch();
+        let mut scenario = Scenario::new("CA1", ms(0));
+        scenario.engine = Config { step, ..scenario.engine };
+        scenario.engine_stalls = vec![Stall { at: BEGINS + ms(2000), length: ms(3000) }];
+        let mut node = EngineNode::new(&scenario, start);
+        let (mut encoder, mut client) = (Encoder::new(Rate::Hz8000).unwrap(), Client::new(1));
+        let target = request_target("NATF2.pt", "Hi").unwrap();
+        let mut out = Outbox::new();
+        node.receive(Place::Call, Message::Dial(target), start, &mut out);
+        let mut spoken = Vec::new();
+        for now in (1..=13_000).map(ms) {
+            let at = start + now;
+            while node.deadline().is_some_and(|deadline| deadline <= at) {
+                node.wake(at, &mut out);
+            }
+            for (_, message) in out.drain(..) {
+                if let Message::Binary(bytes) = message {
+                    client.receive(&bytes);
+                }
+            }
+            let frame = Frame::silence(Rate::Hz8000);
+            let due = now >= BEGINS && now.as_millis() % 20 == 0;
+            if let Some(packet) = due.then(|| encoder.push(&frame).unwrap()).flatten() {
+                for message in client.send(&packet) {
+                    node.receive(Place::Call, Message::Binary(message), at, &mut out);
+                }
+            }
+            if now >= BEGINS && now.as_millis() % 1000 == 0 {
+                spoken.push(client.counters().packets_received);
+            }
+        }
+        spoken.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn after_a_stall_the_backlog_is_worked_off_at_the_models_own_speed() {
+        let [fast, slow] = [32, 72].map(|step| spoken(ms(step)));
+        let frames = "frames in each second";
+        assert!(
+            fast[2..5].iter().chain(&slow[2..5]).all(|count| *count == 0),
+            "{frames}: {fast:?}, {slow:?}"
+        );
+        // 12.5 frames a second come in. At 32 + 1.5 ms a frame, 29.9 a second go out while there
+        // are enough; at 72 + 1.5 ms, 13.6.
+        assert!((29..=31).contains(&fast[5]), "{frames}: {fast:?}");
+        assert!(fast[8..].iter().all(|count| (12..=13).contains(count)), "{frames}: {fast:?}");
+        assert!(slow[5..].iter().all(|count| (13..=14).contains(count)), "{frames}: {slow:?}");
+    }
+}

@@ -289,19 +289,27 @@ fn log(event: &Event) {
         ),
         Event::Cleared => debug!("stale speech was dropped"),
         Event::Digit(digit) => debug!(digit = %Pii(digit), "caller pressed"),
-        Event::Ended(record) => info!(
-            reason = %record.reason,
-            seconds = record.duration.as_secs_f32(),
-            caller_ms = record.inbound.in_ms,
-            engine_ms = record.outbound.in_ms,
-            unheard_ms = record.inbound.unheard_ms,
-            filled_ms = record.clock.filled_ms,
-            cut_ms = record.governor.silence_cut_ms + record.governor.compressed_ms,
-            dropped_ms = record.governor.dropped_ms + record.clock.dropped_ms,
-            made_up_ms = record.governor.concealed_ms,
-            underruns = record.governor.underruns,
-            "call ended"
-        ),
+        Event::Ended(record) => ended(record),
+    }
+}
+
+fn ended(record: &CallRecord) {
+    info!(
+        reason = %record.reason,
+        seconds = record.duration.as_secs_f32(),
+        caller_ms = record.inbound.in_ms,
+        engine_ms = record.outbound.in_ms,
+        unheard_ms = record.inbound.unheard_ms,
+        filled_ms = record.clock.filled_ms,
+        cut_ms = record.governor.silence_cut_ms + record.governor.compressed_ms,
+        dropped_ms = record.governor.dropped_ms + record.clock.dropped_ms,
+        made_up_ms = record.governor.concealed_ms,
+        underruns = record.governor.underruns,
+        "call ended"
+    );
+    match serde_json::to_string(record) {
+        Ok(record) => debug!(record, "call record"),
+        Err(error) => debug!(%error, "the call's record cannot be written as JSON"),
     }
 }
 

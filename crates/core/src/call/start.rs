@@ -22,7 +22,7 @@ const RAMP_MS: u32 = 5;
 /// Samples are made by whole numbers and by additions, multiplications and divisions, which IEEE
 /// 754 rounds alike everywhere, so every machine plays the same ones.
 #[derive(Debug, Clone)]
-pub struct StartPlayer {
+pub(crate) struct StartPlayer {
     rate: Rate,
     source: Source,
 }
@@ -38,7 +38,7 @@ enum Source {
 impl StartPlayer {
     /// A player at the sound's beginning, for frames at `rate`.
     #[must_use]
-    pub fn new(sound: &StartSound, rate: Rate) -> Self {
+    pub(crate) fn new(sound: &StartSound, rate: Rate) -> Self {
         let source = match sound {
             StartSound::Silence => Source::Nothing,
             StartSound::Ringback(country) => Source::Ringback(*country, 0),
@@ -49,7 +49,7 @@ impl StartPlayer {
 
     /// Ends the sound: one last frame, in which it falls to silence within 5 ms, or `None` where
     /// nothing would be heard in it.
-    pub fn fade_out(&mut self) -> Option<Frame> {
+    pub(crate) fn fade_out(&mut self) -> Option<Frame> {
         let frame = self.next();
         self.source = Source::Nothing;
         let ramp = ramp_samples(self.rate);

@@ -249,21 +249,44 @@ fn every_wait_has_a_deadline() {
 }
 
 #[test]
-fn an_engine_that_lags_too_far_and_does_not_catch_up_is_given_up() {
-    let lagging = |catches_up: bool| {
+fn an_engine_that_stays_too_slow_is_given_up_and_never_lags_far_behind() {
+    let engine_at = |percent: u32| {
         let mut bench = Bench::live();
-        // A burst: six seconds of the caller at once, of which nothing is answered yet.
-        let burst = vec![mulaw::SILENCE; 6 * 8000];
-        bench.caller(audio(Audio::Mulaw(burst)));
-        for n in 0..100 {
+        let (mut answered, mut credit) = (0, 0);
+        for _ in 0..400 {
             (0..4).for_each(|_| bench.frame());
-            let answers = if catches_up && n < 20 { 2 } else { 1 };
-            (0..answers).for_each(|_| bench.engine(engine_packet()));
+            credit += percent;
+            let fed =
+                bench.to_engine().iter().filter(|it| matches!(it, ToEngine::Audio(_))).count();
+            while credit >= 100 && answered < fed && bench.records().is_empty() {
+                (credit, answered) = (credit - 100, answered + 1);
+                bench.engine(engine_packet());
+            }
+            credit = credit.min(100);
+            assert!(fed - answered <= 12, "{percent} %: {} packets unanswered", fed - answered);
         }
         bench
     };
-    assert_eq!(lagging(true).call.phase, Phase::Live, "it caught up in time");
-    assert_eq!(lagging(false).reason(), EndReason::EngineStalled);
+    let fine = engine_at(100);
+    assert_eq!(fine.call.phase, Phase::Live);
+    let mut slow = engine_at(70);
+    let reports = |bench: &Bench| {
+        let speed = |output: &&Output| matches!(output, Output::Event(Event::Speed(_)));
+        bench.outputs.iter().filter(speed).count()
+    };
+    assert_eq!((reports(&fine), reports(&slow)), (0, 2), "slow, then given up: once each");
+    slow.pass(Duration::from_secs(3));
+    assert_eq!(slow.reason(), EndReason::EngineSlow);
+}
+
+#[test]
+fn an_engine_that_says_nothing_more_is_given_up() {
+    let mut bench = Bench::live();
+    (0..40).for_each(|_| bench.frame());
+    for _ in 0..50 * 8 {
+        bench.frame();
+    }
+    assert_eq!(bench.reason(), EndReason::EngineStalled);
 }
 
 #[test]

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn a_stall_is_not_taken_for_jitter() {
         assert_eq!(cushion(500, |n| if n == 300 { 1500 } else { 0 }), 30);
-        let burst = |n: u32| if n < 300 { 0 } else { 3000u64.saturating_sub(u64::from(n - 300) * 80) };
+        let burst =
+            |n: u32| if n < 300 { 0 } else { 3000u64.saturating_sub(u64::from(n - 300) * 80) };
         assert!(cushion(500, burst) <= 50, "{}", cushion(500, burst));
     }
 

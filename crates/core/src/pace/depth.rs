@@ -17,6 +17,9 @@ const MAX_PENDING: usize = 16;
 /// may have been late on its way.
 const ECHOES: usize = 4;
 
+/// Echoes that tell how uneven the way is.
+const WAYS: usize = 16;
+
 /// Marks of a call's beginning that tell how long the way there and back takes.
 const LEARNT: u32 = 24;
 
@@ -83,6 +86,13 @@ impl CarrierDepth {
         Some(ends.checked_sub(left).unwrap_or(ends).max(now))
     }
 
+    /// How unevenly what is sent gets there: half of the unevenness of the way there and back.
+    pub(crate) fn jitter(&self) -> Duration {
+        let least = self.errors.iter().min().copied().unwrap_or(0);
+        let spread = self.spread(least).clamp(0, MOST_SPREAD).unsigned_abs();
+        Duration::from_micros(spread / 2)
+    }
+
     /// Notes that this much audio is sent.
     pub(crate) fn sent(&mut self, length: Duration, now: Instant) {
         if let Some(overdue) = self.overdue(now) {
@@ -145,9 +155,13 @@ impl CarrierDepth {
         let round_trip = self.round_trip?;
         let oldest = self.pending.iter().find(|pending| !pending.stale)?;
         let late = micros_between(oldest.due, now) - round_trip;
-        let spread = self.errors.iter().max().map_or(0, |error| error - round_trip);
-        let usual = SLACK + spread.clamp(0, MOST_SPREAD);
+        let usual = SLACK + self.spread(round_trip).clamp(0, MOST_SPREAD);
         (usual..LOST).contains(&late).then_some(late)
+    }
+
+    /// How much later than `than` the latest of the last echoes came, in microseconds.
+    fn spread(&self, than: i64) -> i64 {
+        self.errors.iter().max().map_or(0, |error| error - than)
     }
 
     fn learn(&mut self, error: i64) {
@@ -162,18 +176,22 @@ impl CarrierDepth {
             self.errors.clear();
             return;
         }
-        if self.errors.len() == ECHOES {
+        if self.errors.len() == WAYS {
             self.errors.pop_front();
         }
         self.errors.push_back(error);
-        let least = self.errors.iter().min().copied().unwrap_or(0);
-        if self.errors.len() == ECHOES && least - round_trip >= TOLERANCE {
+        let least = self.errors.iter().rev().take(ECHOES).min().copied().unwrap_or(0);
+        if self.errors.len() >= ECHOES && least - round_trip >= TOLERANCE {
             self.correct(least - round_trip);
         }
     }
 
     /// Moves the estimate, and with it what the marks under way are measured against.
     fn correct(&mut self, by_micros: i64) {
+        // An estimate that was moved on suspicion may be wrong: the way is not learnt from it.
+        if by_micros > 0 {
+            self.echoed = LEARNT;
+        }
         self.ends = self.ends.and_then(|ends| moved(ends, by_micros));
         for pending in self.pending.iter_mut().filter(|pending| !pending.stale) {
             pending.due = moved(pending.due, by_micros).unwrap_or(pending.due);
@@ -234,6 +252,7 @@ mod tests {
 
         /// 80 ms go by: audio is sent, marks come back.
         fn step(&mut self, depth: &mut CarrierDepth, length: Duration) {
+            self.now += ms(80);
             while self.echoes.front().is_some_and(|(at, _)| *at <= self.now) {
                 let (at, mark) = self.echoes.pop_front().unwrap();
                 assert!(depth.echoed(mark, at));
@@ -245,7 +264,6 @@ mod tests {
             if let Some(mark) = depth.due_mark(self.now) {
                 self.echoes.push_back((self.ends + self.round_trip, mark));
             }
-            self.now += ms(80);
         }
 
         fn error_ms(&self, depth: &CarrierDepth) -> i64 {

@@ -130,7 +130,8 @@ impl Governor {
         let length = self.length(samples.len());
         self.totals.came += samples.len() as u64;
         let late = self.arrivals.arrived(length, now);
-        self.target = self.arrivals.cushion(per_mille(self.config.late_per_minute, length));
+        let late_per_mille = per_mille(self.config.late_per_minute, length);
+        self.target = self.arrivals.cushion(late_per_mille) + self.depth.jitter();
         let held = self.held(now);
         self.listen(samples);
         if self.is_stale(held, caller_speaks) {
@@ -159,7 +160,9 @@ impl Governor {
         let depth = self.depth.depth(now);
         let full = self.target + AHEAD;
         self.refills = depth < full && (self.refills || depth + REFILL <= full);
-        if self.refills && let Some(frame) = self.queue.pop() {
+        if self.refills
+            && let Some(frame) = self.queue.pop()
+        {
             return Some(self.hand_over(frame, now));
         }
         self.refills = false;

@@ -51,7 +51,7 @@ impl Default for Config {
             slow_below: 0.98,
             recovered_above: 0.995,
             held_above: 0.9,
-            max_backlog: Duration::from_millis(240),
+            max_backlog: Duration::from_millis(80),
             give_up_after: Some(Duration::from_secs(20)),
         }
     }
@@ -278,4 +278,3 @@ impl Usual {
         }
     }
 }
-

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use voice_bot_core::pace::governor;
 use voice_bot_core::call;
 use voice_bot_core::demo::{Behaviour, Config, Faults};
+use voice_bot_core::pace::governor;
 use voice_bot_core::record::EndReason;
 use voice_bot_sim::{Leaving, LinkConfig, Links, Outcome, Rng, Scenario, Signal, Stall, World};
 

@@ -45,7 +45,10 @@ fn check(length: Duration) {
     assert_eq!(record.inbound.in_ms, record.inbound.out_ms + record.inbound.unheard_ms);
     assert!(late.unanswered_ms() <= 80, "all but the last frames were answered");
     assert_eq!(record.governor.dropped_ms, 0);
-    assert!(record.governor.in_ms.abs_diff(record.governor.out_ms) <= 100);
+    let governor = &record.governor;
+    let due = governor.in_ms + governor.padded_ms - governor.silence_cut_ms;
+    assert!(due.abs_diff(governor.out_ms) <= 100, "{governor:?}");
+    assert!(governor.silence_cut_ms + governor.padded_ms <= governor.in_ms / 500, "{governor:?}");
     // The same jitter for ten times as long finds its worst case, but adds no drift.
     let grown = late.carrier.max_depth_ms.saturating_sub(early.carrier.max_depth_ms);
     assert!(grown <= 40, "the carrier's depth grew by {grown} ms");

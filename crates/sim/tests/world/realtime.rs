@@ -61,8 +61,8 @@ impl Stalled {
             Self::Up => "up",
             Self::Down => "down",
             Self::Carrier => "both",
-            Self::EngineLink => "e-link",
-            Self::Engine => "engine",
+            Self::EngineLink => "elink",
+            Self::Engine => "eng",
         }
     }
 
@@ -150,18 +150,27 @@ fn in_parallel<T: Send>(cases: &[Case], work: impl Fn(Case) -> T + Sync) -> Vec<
 /// A column of the table: its name and what stands in it.
 type Column = (&'static str, fn(&Report, &CallRecord) -> u64);
 
-/// What is told of each call, all in ms but the percentage of syllables heard and the under-runs.
-const COLUMNS: [Column; 10] = [
+/// What is told of each call; in ms, but for percentages and numbers of under-runs.
+const COLUMNS: [Column; 19] = [
     ("p50", |report, _| lag_ms(report, 50)),
     ("p95", |report, _| lag_ms(report, 95)),
     ("heard", |report, _| report.intelligible(BEGINS..LENGTH - FADES) as u64),
     ("depth", |report, _| report.carrier.max_depth_ms),
     ("dry", |report, _| report.carrier.underruns),
-    ("dry ms", |report, _| report.carrier.underrun_ms),
-    ("quiet", |_, record| record.playout.skipped_ms),
-    ("drop", |_, record| record.playout.dropped_ms),
-    ("clear", |_, record| record.playout.cleared_ms),
-    ("lost", |report, record| report.spoken.as_millis() as u64 - record.inbound.in_ms),
+    ("for", |report, _| report.carrier.underrun_ms),
+    ("quiet", |_, record| record.governor.silence_cut_ms),
+    ("press", |_, record| record.governor.compressed_ms),
+    ("drop", |_, record| record.governor.dropped_ms),
+    ("clear", |_, record| record.governor.cleared_ms + record.governor.flushed_ms),
+    ("made", |_, record| record.governor.concealed_ms),
+    ("stret", |_, record| record.governor.stretched_ms),
+    ("pad", |_, record| record.governor.padded_ms),
+    ("fill", |_, record| record.clock.filled_ms),
+    ("late", |_, record| record.clock.late_ms + record.clock.duplicate_ms),
+    ("quiet", |_, record| record.clock.silence_cut_ms),
+    ("press", |_, record| record.clock.shortened_ms),
+    ("drop", |_, record| record.clock.dropped_ms),
+    ("skip", |_, record| record.clock.skipped_ms),
 ];
 
 fn lag_ms(report: &Report, percent: usize) -> u64 {
@@ -173,12 +182,12 @@ fn lag_ms(report: &Report, percent: usize) -> u64 {
 fn row(case: Case, says: &Signal) -> String {
     let report = case.run(says);
     let record = report.record.as_ref().expect("the complaint would say so");
-    let cells = COLUMNS.iter().map(|(_, value)| format!("{:>6}", value(&report, record)));
+    let cells = COLUMNS.iter().map(|(_, value)| format!("{:>5}", value(&report, record)));
     let settled = report.settled_after(STALL, ms(120));
     let settled = settled.map_or("never".to_owned(), |after| after.as_millis().to_string());
     let end = if record.reason == EndReason::CallerHungUp { "" } else { "  !" };
     format!(
-        "{:>6} {:>6} {:>6} {:>6} {} {settled:>6}{end}",
+        "{:>5} {:>5} {:>5} {:>5} {} {settled:>5}{end}",
         case.stalled.name(),
         case.jitter,
         case.loss,
@@ -204,9 +213,9 @@ fn table() -> String {
     let rows = in_parallel(&cases, |case| row(case, &says));
 
     let mut table = String::from(HEAD);
-    let columns = ["stall", "jitter", "loss", "step"].into_iter();
+    let columns = ["stall", "jit", "loss", "step"].into_iter();
     let columns = columns.chain(COLUMNS.iter().map(|(name, _)| *name)).chain(["settle"]);
-    let header: Vec<String> = columns.map(|column| format!("{column:>6}")).collect();
+    let header: Vec<String> = columns.map(|column| format!("{column:>5}")).collect();
     writeln!(table, "{}", header.join(" ")).expect("a String takes everything");
     for row in rows {
         writeln!(table, "{row}").expect("a String takes everything");
@@ -218,11 +227,15 @@ const HEAD: &str = "\
 Talk from mouth to ear through an echo, 20 s each, with one stall of 3 s from 6 s on;
 links of 30 ms each way to the carrier, 1 ms to the engine. Times in ms.
 stall: what stood still: the carrier's link up, down or both ways, the engine's link,
-  the engine. jitter: of the carrier's link, each way. loss: of the caller's frames, in
-  percent. step: the engine's time for a frame, in percent of real time.
+  the engine. jit: jitter of the carrier's link, each way. loss: of the caller's frames,
+  in percent. step: the engine's time for a frame, in percent of real time.
 p50, p95: lag from mouth to ear. heard: syllables that came back whole, in percent.
-depth: the carrier's buffer at its fullest. dry: how often it ran dry in speech, for how
-  long in all. Then what was left out: quiet, dropped, cleared; and what the network lost.
+depth: the carrier's buffer at its fullest. dry, for: how often it ran dry in speech, and
+  for how long in all.
+Engine to caller: quiet: silence cut; press: time compressed; drop; clear: cleared as stale;
+  made: concealed; stret: stretched; pad: silence added.
+Caller to engine: fill: made up; late: came too late or twice; quiet, press, drop as above;
+  skip: the caller's time that passed without the engine.
 settle: from the stall's end until the lag was for good at most 120 above what it was
   before the stall. A ! at the end: the call was ended for it.
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::codec::{CodecError, Sink, Source, ms, working_rate};
 use crate::audio::frame::{FRAME_MS, Rate};
 use crate::audio::level::Level;
-use crate::pace::clock::{self, Gate, InputClock};
 use crate::leg::{Audio, Format};
+use crate::pace::clock::{self, Gate, InputClock};
 use crate::record::TrackStats;
 
 /// What the caller says, on its way to the engine.

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::codec::{CodecError, Sink, Source, ms, working_rate};
 use crate::audio::frame::{FRAME, FRAME_MS, Frame, Rate};
 use crate::audio::level::Level;
-use crate::pace::governor::{self, Governor, Verdict};
 use crate::call::start::StartPlayer;
 use crate::leg::{Audio, Format};
+use crate::pace::governor::{self, Governor, Verdict};
 use crate::persona::StartSound;
 use crate::record::TrackStats;
 

@@ -2,11 +2,14 @@
 //!
 //! A leg speaks these words whatever its wire is; `wire` translates bytes into them and back.
 
+use serde::{Deserialize, Serialize};
+
 use crate::audio::frame::Rate;
 use crate::persona::Persona;
 
 /// How audio is represented on a leg. Mono always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// G.711 mu-law, 8000 Hz, one byte per sample.
     Mulaw,
@@ -31,7 +34,7 @@ pub enum Audio {
 ///
 /// The generation changes with every [`caller::Command::Clear`]: a mark of an earlier one that
 /// comes back was flushed, not heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Mark {
     /// How often the caller's queue had been cleared when the mark was set.
     pub generation: u32,
@@ -42,6 +45,8 @@ pub struct Mark {
 /// The caller's leg: Twilio, a browser, or code that holds a conversation.
 pub mod caller {
     use std::time::Duration;
+
+    use serde::{Deserialize, Serialize};
 
     use super::{Audio, Format, Mark};
 
@@ -70,7 +75,7 @@ pub mod caller {
     }
 
     /// What a leg did against its protocol. The call goes on.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
     #[serde(rename_all = "kebab-case")]
     pub enum Fault {
         /// A message that could not be read (bad JSON, bad base64, missing field).
@@ -86,7 +91,8 @@ pub mod caller {
     }
 
     /// How the caller's side ended.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
     pub enum Left {
         /// An orderly end: the carrier said stop, or code dropped its conversation.
         HungUp,
@@ -110,6 +116,8 @@ pub mod caller {
 
 /// The engine's leg: one session of a speech model.
 pub mod engine {
+    use serde::{Deserialize, Serialize};
+
     use super::{Audio, Format, Persona};
 
     /// What the engine's side reports.
@@ -132,7 +140,7 @@ pub mod engine {
     }
 
     /// What a session carries and promises.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     pub struct Link {
         /// How its audio is represented, both ways.
         pub format: Format,
@@ -142,7 +150,20 @@ pub mod engine {
     }
 
     /// Why a session could not be opened.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+    #[derive(
+        Debug,
+        Clone,
+        Copy,
+        PartialEq,
+        Eq,
+        PartialOrd,
+        Ord,
+        Hash,
+        thiserror::Error,
+        Serialize,
+        Deserialize,
+    )]
+    #[serde(rename_all = "kebab-case")]
     pub enum OpenError {
         /// All sessions are taken, or the engine kept silent past the deadline.
         #[error("the engine is busy or still loading")]
@@ -159,7 +180,8 @@ pub mod engine {
     }
 
     /// How a session ended.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
     pub enum Closed {
         /// Closed in order with this WebSocket close code (RFC 6455, section 7.4), not asked for.
         ByEngine(u16),

@@ -50,5 +50,6 @@ pub mod pace;
 pub mod persona;
 pub mod pool;
 pub mod record;
+pub mod tape;
 pub mod turns;
 pub mod wire;

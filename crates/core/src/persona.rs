@@ -60,7 +60,8 @@ impl fmt::Display for StartSound {
 /// Whose ringback tone. Networks differ; a strange one sounds engaged to many.
 ///
 /// Tones and cadences are those of ITU-T E.180 supplement 2 (1994).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ringback {
     /// North America: 440 and 480 Hz, 2 s on, 4 s off (ANSI T1.401).
     Us,

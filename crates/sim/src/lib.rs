@@ -16,7 +16,6 @@ mod rng;
 mod scenario;
 mod signal;
 mod talk;
-mod trace;
 mod world;
 
 pub use call::CallNode;
@@ -32,5 +31,5 @@ pub use rng::Rng;
 pub use scenario::{Leaving, Links, Scenario};
 pub use signal::{Ear, Signal};
 pub use talk::{Listener, Syllable};
-pub use trace::Trace;
+pub use voice_bot_core::tape::Trace;
 pub use world::World;

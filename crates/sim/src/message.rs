@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use voice_bot_core::leg::{Audio, caller, engine};
+use voice_bot_core::tape::Trace;
 
 use crate::report::Report;
-use crate::trace::Trace;
 
 /// The three nodes of one conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

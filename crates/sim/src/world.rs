@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use voice_bot_core::id::SlotId;
 use voice_bot_core::leg::engine::Command;
 use voice_bot_core::pool::{self, EnginePool};
+use voice_bot_core::tape::Trace;
 
 use crate::call::CallNode;
 use crate::caller::CallerNode;
@@ -15,7 +16,6 @@ use crate::message::{Message, Node, Outbox, Place};
 use crate::report::{Outcome, Report};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
-use crate::trace::Trace;
 
 /// Steps at one moment that mean that time stands still.
 const STANDSTILL: u64 = 10_000;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Duration of one [`Frame`], in milliseconds.
 pub const FRAME_MS: u64 = 20;
 
@@ -9,7 +11,8 @@ pub const FRAME_MS: u64 = 20;
 pub const FRAME: Duration = Duration::from_millis(FRAME_MS);
 
 /// A sample rate at which calls may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Rate {
     /// 8000 Hz, the telephone's.
     Hz8000,

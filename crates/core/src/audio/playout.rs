@@ -19,7 +19,7 @@ const AUDIBLE: u16 = 328;
 const SURPLUS: Duration = Duration::from_millis(200);
 
 /// How much a [`Playout`] may hold, here and at the far end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Config {
     /// The most audio that may wait here, in whole frames; at least one.
     pub max: Duration,

@@ -69,7 +69,8 @@ pub enum Input {
 }
 
 /// An order from outside the two legs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Control {
     /// End the call politely.
     HangUp,

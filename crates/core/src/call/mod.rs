@@ -27,6 +27,7 @@ pub use phase::Phase;
 use phase::Signal;
 pub use timers::Timer;
 use timers::Timers;
+pub(crate) use tracks::working_rate;
 use tracks::{CodecError, Inbound, Outbound};
 use words::Words;
 

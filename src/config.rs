@@ -19,6 +19,7 @@ mod raw;
 mod resolve;
 mod secret;
 mod start;
+mod tape;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use error::{ConfigError, Origin};
 pub use log::{LogFilter, LogFilterError, LogFormat};
 pub use personas::Personas;
 pub use secret::Secret;
+pub use tape::{TapeConfig, TapeFlags};
 
 /// The configuration file that is read when no flag names one; it may be absent.
 pub const DEFAULT_FILE: &str = "voice-bot.toml";
@@ -58,6 +60,9 @@ pub struct Flags {
     /// Log format: auto, pretty or json [default: auto]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+    /// What is recorded.
+    #[command(flatten)]
+    pub tape: TapeFlags,
 }
 
 /// The whole configuration, one slice for each part of the program.
@@ -79,6 +84,8 @@ pub struct Config {
     pub personas: Personas,
     /// What is logged.
     pub log: LogConfig,
+    /// What is recorded.
+    pub tape: TapeConfig,
     /// The Twilio account.
     pub twilio: TwilioConfig,
 }

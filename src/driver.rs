@@ -17,6 +17,7 @@ use voice_bot_core::record::CallRecord;
 
 use crate::engine::{BoxFuture, Session};
 use crate::port::{CallerPort, EnginePort};
+use crate::tape::Taper;
 use crate::telemetry::Pii;
 
 /// How often watchers are shown how a call stands.
@@ -60,6 +61,7 @@ pub struct Driver {
     engine: EngineLeg,
     control: mpsc::Receiver<Control>,
     observers: Observers,
+    tape: Option<Taper>,
     shown: Option<Instant>,
     lost: Lost,
 }
@@ -90,8 +92,15 @@ impl Driver {
     ) -> Self {
         let engine = EngineLeg::None;
         let opener = Some(opener);
-        let (shown, lost) = (None, Lost::default());
-        Self { id, call, caller, opener, engine, control, observers, shown, lost }
+        let (tape, shown, lost) = (None, None, Lost::default());
+        Self { id, call, caller, opener, engine, control, observers, tape, shown, lost }
+    }
+
+    /// Records on this tape what the call is told.
+    #[must_use]
+    pub fn with_tape(mut self, tape: Option<Taper>) -> Self {
+        self.tape = tape;
+        self
     }
 
     /// Runs the call to its end.
@@ -102,6 +111,9 @@ impl Driver {
                     let input = self.next_input(deadline).await;
                     trace!(input = ?Pii(&input), "input");
                     let now = now();
+                    if let Some(tape) = &mut self.tape {
+                        tape.input(&input, now);
+                    }
                     self.call.handle_input(input, now);
                     self.show(now);
                 }
@@ -122,7 +134,11 @@ impl Driver {
     fn obey(&mut self) -> Obeyed {
         let mut ended = None;
         loop {
-            match self.call.poll_output() {
+            let output = self.call.poll_output();
+            if let Some(tape) = &mut self.tape {
+                tape.output(&output);
+            }
+            match output {
                 Output::Caller(command) => self.tell_caller(command),
                 Output::Engine(command) => self.tell_engine(command),
                 Output::Event(event) => {

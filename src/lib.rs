@@ -8,6 +8,7 @@ pub mod engine;
 pub mod port;
 pub mod serve;
 pub mod switchboard;
+pub mod tape;
 pub mod telemetry;
 pub mod telephony;
 pub mod wav;

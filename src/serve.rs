@@ -22,6 +22,7 @@ use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
 use crate::engine::socket::EndpointError;
 use crate::engine::tls::TlsOptions;
 use crate::switchboard::{Settings, Switchboard};
+use crate::tape::Tapes;
 use crate::telephony::twilio::Line;
 use crate::web::Readiness;
 
@@ -31,6 +32,8 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long Twilio may take to ask what to tell a caller whose stream has just ended.
 const LAST_QUESTIONS: Duration = Duration::from_secs(1);
+/// How long the last lines of tapes may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
 /// How long connections without a call may stay open behind that.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
@@ -56,6 +59,7 @@ pub struct Server {
     switchboard: Switchboard,
     line: Line,
     readiness: Readiness,
+    tapes: Option<Tapes>,
     grace: Duration,
     drain: Duration,
 }
@@ -74,11 +78,13 @@ impl Server {
     #[must_use]
     pub fn with_engines(config: &Config, engines: Vec<Arc<dyn Engine>>, base: Url) -> Self {
         let readiness = Readiness::new(&engines);
+        let tapes = Tapes::new(&config.tape);
         let switchboard = Switchboard::start(Settings {
             engines,
             call: call_config(&config.call, &config.latency, &config.engine),
             pool: pool::Config::default(),
             max_calls: config.server.max_calls,
+            tapes: tapes.clone(),
         });
         let line = Line::new(
             switchboard.clone(),
@@ -89,7 +95,7 @@ impl Server {
         );
         let (grace, drain) =
             (config.server.shutdown_grace, config.latency.bound + config.call.drain);
-        Self { switchboard, line, readiness, grace, drain }
+        Self { switchboard, line, readiness, tapes, grace, drain }
     }
 
     /// The routes `/twiml`, `/twiml/after`, `/media`, `/health` and `/ready`.
@@ -111,6 +117,9 @@ impl Server {
         self.switchboard.stop(self.grace, self.drain + LAST_WORDS).await;
         if talking {
             sleep(LAST_QUESTIONS).await;
+        }
+        if let Some(tapes) = &self.tapes {
+            tapes.written(LAST_LINES).await;
         }
     }
 

@@ -17,6 +17,7 @@ use voice_bot_core::record::CallRecord;
 
 use crate::engine::Engine;
 use crate::port::CallerPort;
+use crate::tape::Tapes;
 use board::{Board, SlotLease};
 
 /// Requests that may wait for the switchboard's task.
@@ -34,6 +35,8 @@ pub struct Settings {
     pub pool: pool::Config,
     /// Most calls at once.
     pub max_calls: usize,
+    /// Where calls are recorded, if they are.
+    pub tapes: Option<Tapes>,
 }
 
 /// Why a call is not taken.

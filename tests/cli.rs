@@ -115,6 +115,11 @@ fn what_is_wrong_in_the_arguments_is_named_with_its_fix() {
         (&["engine", "--greeting", "absent.wav"], &["--greeting", "absent.wav", "WAV"]),
         (&["engine", "--greeting", "text.wav"], &["--greeting", "text.wav", "WAV"]),
         (&["engine", "--behaviour", "sing"], &["--behaviour", "sing", "parrot"]),
+        (&["serve", "--tape-words"], &["--tape-words", "--tape DIR"]),
+        (&["demo", "--tape-audio"], &["--tape-audio", "--tape DIR"]),
+        (&["serve", "--tape", "text.wav"], &["--tape", "text.wav", "name a folder"]),
+        (&["replay", "absent"], &["absent", "--tape"]),
+        (&["replay", "text.wav"], &["text.wav", "line 1", "--tape"]),
         (&["answer"], &["answer", "--help"]),
     ];
     for (arguments, words) in cases {
@@ -129,7 +134,8 @@ fn what_is_wrong_in_the_arguments_is_named_with_its_fix() {
 #[test]
 fn every_command_explains_itself() {
     let folder = tempfile::tempdir().unwrap();
-    for command in [vec![], vec!["serve"], vec!["demo"], vec!["dial"], vec!["engine"]] {
+    let commands = ["serve", "demo", "dial", "engine", "replay"].map(|command| vec![command]);
+    for command in [vec![]].iter().chain(&commands) {
         let arguments = [command.as_slice(), &["--help"]].concat();
         let output = run(folder.path(), &arguments);
         let help = String::from_utf8(output.stdout).unwrap();
@@ -261,7 +267,8 @@ fn a_demo_writes_its_recording_and_logs_nothing_personal() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     wav::write(&here.join("short.wav"), &wav::bundled_speech()[..4000], &[]).unwrap();
-    let arguments = ["demo", "--json", "--log-level", "debug", "--wav", "short.wav"];
+    let arguments =
+        ["demo", "--json", "--log-level", "debug", "--wav", "short.wav", "--tape", "tapes"];
     let output = run(here, &arguments);
     let log = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{log}");
@@ -273,4 +280,71 @@ fn a_demo_writes_its_recording_and_logs_nothing_personal() {
     assert_eq!((call.spec().channels, call.spec().sample_rate), (2, 8000));
     assert!(call.duration() > 8000 * 10);
     has_nothing_personal(&log, &["15550100", "15550199"]);
+    let (name, tape) = only_tape(here);
+    let said = |line: &str| serde_json::from_str::<Value>(line).unwrap()["engine"]["text"].clone();
+    let said: String =
+        tape.lines().filter_map(|line| said(line).as_str().map(str::to_owned)).collect();
+    assert!(said.contains(" xx") && said.chars().all(|c| "x 0".contains(c)), "{said}");
+    for sound in ["\"mulaw\":", "\"opus\":", "prompt\":\"Y"] {
+        assert!(!tape.contains(sound), "{sound} is on the tape");
+    }
+    let replayed = run(here, &["replay", &name]);
+    assert_eq!(replayed.status.code(), Some(0));
+    let report = String::from_utf8(replayed.stdout).unwrap();
+    assert!(report.contains("without words and sound") && report.contains("noise"), "{report}");
+    assert!(report.contains("caller-hung-up"), "{report}");
+}
+
+/// The only tape in the folder `tapes` below this one: its path from here, and its text.
+fn only_tape(here: &Path) -> (String, String) {
+    let files: Vec<_> = std::fs::read_dir(here.join("tapes")).unwrap().collect();
+    let [Ok(file)] = &files[..] else { panic!("one call is one tape: {files:?}") };
+    let name = format!("tapes/{}", file.file_name().to_str().unwrap());
+    (name, std::fs::read_to_string(file.path()).unwrap())
+}
+
+#[test]
+fn a_call_on_tape_is_replayed_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let kept = ["--tape", "tapes", "--tape-words", "--tape-audio"];
+    let arguments = [["serve", "--demo", "--port", "0"].as_slice(), &kept].concat();
+    let mut server = Running::start(here, &arguments);
+    server.logs("calls are recorded");
+    let webhook = server.logs("\"listening\"")["webhook"].as_str().unwrap().parse().unwrap();
+    let mut speech = wav::bundled_speech();
+    speech.truncate(16_000);
+    let plan = Plan { tail: Duration::from_secs(3), find_lag: false, ..Plan::new(webhook, speech) };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let report = runtime.block_on(dial::place(plan, |_| {})).unwrap();
+    server.logs("the call is on tape");
+    let (status, _, _) = server.terminate();
+    assert_eq!(status, Some(0));
+
+    let (name, tape) = only_tape(here);
+    assert!(name.contains(&report.call_sid), "{name}");
+    let replayed = run(here, &["replay", &name]);
+    let said = String::from_utf8(replayed.stdout).unwrap();
+    assert_eq!(replayed.status.code(), Some(0), "{said}");
+    assert!(said.ends_with("the replay is the same, bit for bit\n"), "{said}");
+    assert!(said.contains("caller-hung-up") && said.contains(&report.call_sid), "{said}");
+
+    // A recording that broke off is replayed as far as it goes.
+    std::fs::write(here.join("torn"), &tape[..tape.len() / 2]).unwrap();
+    let replayed = run(here, &["replay", "torn", "--events"]);
+    let said = String::from_utf8(replayed.stdout).unwrap();
+    assert_eq!(replayed.status.code(), Some(0), "{said}");
+    assert!(said.contains("its last line is cut short") && said.contains("Live"), "{said}");
+
+    // A call that went another way than its inputs lead to.
+    let other = tape.replacen("\"reason\":\"caller-hung-up\"", "\"reason\":\"codec\"", 1);
+    std::fs::write(here.join("other"), other).unwrap();
+    let replayed = run(here, &["replay", "other", "--json"]);
+    assert_eq!(replayed.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    assert_eq!(report["verdict"], "different");
+    assert_eq!(report["differences"][0]["recorded"], "codec");
+
+    std::fs::write(here.join("wrong"), tape.replacen("\"caller\"", "\"callee\"", 1)).unwrap();
+    refuses(here, &["replay", "wrong"], &["wrong line ", "callee", "get it anew"]);
 }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use voice_bot::Server;
-use voice_bot::config::{Config, LogConfig};
+use voice_bot::config::{Config, LogConfig, TapeFlags};
 use voice_bot::core::call::{Event, Phase};
 use voice_bot::core::id::CallId;
 use voice_bot::dial::{self, Plan, Progress};
@@ -18,7 +18,7 @@ use voice_bot::engine::demo::DemoOptions;
 use voice_bot::serve::local_url;
 use voice_bot::telemetry;
 
-use super::serve::DemoEngines;
+use super::serve::{DemoEngines, prepare_tapes};
 
 /// How long the caller listens first, so that the greeting is over.
 const LISTEN: Duration = Duration::from_millis(6500);
@@ -41,6 +41,8 @@ pub(super) struct Args {
     /// Print the report as JSON, and nothing else
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    tape: TapeFlags,
     /// Log level [default: warn]
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log_level: String,
@@ -59,10 +61,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     };
     // Better to know now than after the call that it cannot be written.
     dial::wav::write(&args.out, &[], &[]).context("--out")?;
+    let config = Config { tape: args.tape.resolve()?, ..Config::default() };
+    prepare_tapes(&config.tape)?;
     let demo = DemoEngines::start(1, DemoOptions::default()).await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;
     let base = local_url(listener.local_addr().context("cannot read the address listened on")?);
-    let server = Server::with_engines(&Config::default(), demo.engines.clone(), base.clone());
+    let server = Server::with_engines(&config, demo.engines.clone(), base.clone());
     let screen = Arc::new(Screen::new(args.json, server.switchboard().subscribe()));
     screen.say(&format!("server on {base}twiml, demo engine beside it; placing one call\n"));
 

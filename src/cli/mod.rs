@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod dial;
 mod engine;
+mod replay;
 mod serve;
 mod shutdown;
 
@@ -38,6 +39,8 @@ enum Command {
     Engine(engine::Args),
     /// Place test calls as Twilio would: webhook, TwiML, stream
     Dial(dial::Args),
+    /// Run a recorded call again, and compare what comes of it
+    Replay(replay::Args),
 }
 
 /// Runs the program.
@@ -57,10 +60,12 @@ pub(crate) fn main() -> ExitCode {
             Command::Check(args) => check::run(args).await,
             Command::Engine(args) => engine::run(args).await,
             Command::Dial(args) => dial::run(args).await,
+            Command::Replay(args) => return replay::run(&args),
         }
+        .map(|()| ExitCode::SUCCESS)
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(&error),
     }
 }

@@ -7,11 +7,12 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 use voice_bot::Server;
-use voice_bot::config::{Config, Flags, environment};
+use voice_bot::config::{Config, Flags, TapeConfig, environment};
 use voice_bot::engine::Engine;
 use voice_bot::engine::demo::{DemoOptions, DemoServer};
 use voice_bot::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
 use voice_bot::serve::{base_url, local_url};
+use voice_bot::tape::Tapes;
 use voice_bot::telemetry;
 
 use super::shutdown;
@@ -43,6 +44,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config, &environment()?)?;
     telemetry::init(&config.log)?;
+    prepare_tapes(&config.tape)?;
     let address = config.server.listen();
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("server.port: cannot listen on {address}; choose another with --host or --port")
@@ -69,6 +71,18 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .context("the server broke off")?;
     info!("stopped");
+    Ok(())
+}
+
+/// Makes sure that calls can be recorded, if they are to be, and says that they are.
+///
+/// # Errors
+/// When nothing can be put into the folder.
+pub(super) fn prepare_tapes(config: &TapeConfig) -> anyhow::Result<()> {
+    let (Some(tapes), Some(dir)) = (Tapes::new(config), &config.dir) else { return Ok(()) };
+    tapes.prepare().context("--tape (tape.dir)")?;
+    let TapeConfig { words, audio, .. } = *config;
+    info!(dir = %dir.display(), words, audio, "calls are recorded on tapes");
     Ok(())
 }
 

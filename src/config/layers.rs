@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Flags;
+use super::TapeFlags;
 use super::env;
 use super::error::{ConfigError, Origin};
 use super::raw::RawConfig;
@@ -38,6 +39,7 @@ pub(super) struct Overrides {
     pub(super) log_format: Option<Given>,
     pub(super) account_sid: Option<Given>,
     pub(super) auth_token: Option<Given>,
+    pub(super) tape: TapeFlags,
 }
 
 impl Overrides {
@@ -66,6 +68,7 @@ impl Overrides {
             log_format: flag("--log-format", flags.log_format.clone()),
             account_sid: variable(env::TWILIO_ACCOUNT_SID),
             auth_token: variable(env::TWILIO_AUTH_TOKEN),
+            tape: flags.tape.clone(),
         }
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) say: RawSay,
     pub(super) personas: RawPersonas,
     pub(super) log: RawLog,
+    pub(super) tape: RawTape,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -90,6 +91,15 @@ pub(super) struct RawLog {
     pub(super) level: Option<String>,
     pub(super) format: Option<String>,
     pub(super) show_personal_data: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTape {
+    pub(super) dir: Option<String>,
+    pub(super) words: Option<bool>,
+    pub(super) audio: Option<bool>,
+    pub(super) max_mb: Option<i64>,
 }
 
 /// `personas/NAME.toml`.

@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::{
     CallConfig, Config, EngineConfig, LatencyConfig, LogConfig, LogFilter, LogFilterError,
-    LogFormat, SayConfig, Secret, ServerConfig, Trust, TwilioConfig, personas,
+    LogFormat, SayConfig, Secret, ServerConfig, Trust, TwilioConfig, personas, tape,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -26,6 +26,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
         latency: latency(layers)?,
         say: say(layers)?,
         log: log(layers)?,
+        tape: tape::resolve(layers)?,
         twilio: twilio(layers)?,
     })
 }

@@ -126,6 +126,7 @@ fn every_flag_and_variable_arrives() {
         persona: Some("assistant".to_owned()),
         log_level: Some("debug".to_owned()),
         log_format: Some("json".to_owned()),
+        tape: TapeFlags { tape: Some("tapes".into()), tape_words: true, tape_audio: true },
     };
     let by_flags = load(&[], &flags, &[]).unwrap();
     let variables = [
@@ -135,11 +136,32 @@ fn every_flag_and_variable_arrives() {
         ("PERSONAPLEX_URL", "ws://a:1, ws://b:2 ,ws://c:3,"),
         ("LOG_LEVEL", "debug"),
     ];
-    let format = Flags { log_format: Some("json".to_owned()), ..Flags::default() };
-    assert_eq!(by_flags, load(&[], &format, &variables).unwrap());
+    let only_flags =
+        Flags { log_format: Some("json".to_owned()), tape: flags.tape.clone(), ..Flags::default() };
+    assert_eq!(by_flags, load(&[], &only_flags, &variables).unwrap());
     assert_eq!(by_flags.engine.urls.len(), 3);
     assert_eq!(by_flags.log.level, "debug".parse().unwrap());
     assert_eq!(by_flags.log.format, LogFormat::Json);
+}
+
+#[test]
+fn tapes_are_made_only_where_a_folder_is_named() {
+    let tape = |text: &str| load_file(&format!("[tape]\n{text}")).unwrap().tape;
+    assert_eq!(tape("words = true\n").dir, None);
+    let config = tape("dir = \"tapes\"\nmax_mb = 2\n");
+    assert!(config.dir.unwrap().ends_with("tapes") && !config.words && !config.audio);
+    assert_eq!(config.max_bytes, 2_000_000);
+    let file = [("voice-bot.toml", "[tape]\ndir = \"tapes\"\nwords = true\n")];
+    let flags = TapeFlags { tape: Some("other".into()), tape_words: false, tape_audio: true };
+    let config = load(&file, &Flags { tape: flags, ..Flags::default() }, &[]).unwrap().tape;
+    assert_eq!((config.dir, config.words, config.audio), (Some("other".into()), true, true));
+    let flags = TapeFlags { tape_audio: true, ..TapeFlags::default() };
+    assert_eq!(
+        flags.resolve().unwrap_err().to_string(),
+        message_of(&[], &Flags { tape: flags, ..Flags::default() }, &[],)
+    );
+    let empty = message_of(&[("voice-bot.toml", "[tape]\ndir = \" \"\n")], &Flags::default(), &[]);
+    assert!(empty.contains("tape.dir = \"\" is no folder; name the folder"), "{empty}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::{Overview, Refusal, Request, Settings};
 use crate::driver::{Driver, Lease, Observers, Opened};
 use crate::engine::Engine;
 use crate::port::CallerPort;
+use crate::tape::Tapes;
 
 /// Orders that may wait for one call.
 const CONTROLS: usize = 4;
@@ -75,6 +76,7 @@ pub(super) struct Board {
     slots: Vec<Arc<dyn Engine>>,
     call: call::Config,
     max_calls: usize,
+    tapes: Option<Tapes>,
     /// Calls that were told to connect, with their persona and until when that holds.
     admitted: BTreeMap<CallId, (Persona, Instant)>,
     admission: Duration,
@@ -122,6 +124,7 @@ impl Board {
             slots,
             call: settings.call,
             max_calls: settings.max_calls,
+            tapes: settings.tapes,
             admitted: BTreeMap::new(),
             admission: settings.pool.reserve,
             running: BTreeMap::new(),
@@ -211,12 +214,15 @@ impl Board {
         let (control, orders) = mpsc::channel(CONTROLS);
         let (snapshot, shown) = watch::channel(None);
         let observers = Observers { snapshot, events: self.events.clone() };
+        let tape = |tapes: &Tapes| tapes.start(&id, &persona, &self.call, now);
+        let tape = self.tapes.as_ref().map(tape);
         let call = Call::new(id.clone(), persona, self.call.clone(), now);
         let opener = {
             let (id, requests) = (id.clone(), self.requests.clone());
             Box::new(move |persona| Box::pin(open(requests, id, persona)) as _)
         };
-        let driver = Driver::new(id.clone(), call, caller, opener, orders, observers);
+        let driver =
+            Driver::new(id.clone(), call, caller, opener, orders, observers).with_tape(tape);
         self.running.insert(id.clone(), Running { control, snapshot: shown, waiting: Vec::new() });
         tokio::spawn(async move {
             let record = tokio::spawn(driver.run().instrument(span)).await;

@@ -35,7 +35,10 @@ const NAME_CHARS: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum TapesError {
     /// The folder cannot be made, or nothing can be put into it.
-    #[error("{folder}: {error}; name a folder that can be written to, or leave tapes out", folder = folder.display())]
+    #[error(
+        "{folder}: {error}; name a folder that can be written to, or leave tapes out",
+        folder = folder.display()
+    )]
     Folder {
         /// The folder.
         folder: PathBuf,

@@ -43,7 +43,7 @@ pub(super) struct Args {
     json: bool,
     #[command(flatten)]
     tape: TapeFlags,
-    /// Log level [default: warn]
+    /// Log level
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log_level: String,
 }

@@ -126,8 +126,7 @@ fn describe(
             Verdict::SameDecisions =>
                 "the replay decided the same; bytes of audio differ, as they may between \
                  processors or versions of libopus",
-            Verdict::Noise =>
-                "the tape keeps no sound, so noise was replayed, and what depends on it may differ:",
+            Verdict::Noise => "noise was replayed for want of sound, so what follows may differ:",
             Verdict::Different => "the replay is NOT the same:",
             Verdict::Open => "there is nothing to compare with",
         }

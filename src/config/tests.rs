@@ -137,7 +137,7 @@ fn every_flag_and_variable_arrives() {
         ("LOG_LEVEL", "debug"),
     ];
     let only_flags =
-        Flags { log_format: Some("json".to_owned()), tape: flags.tape.clone(), ..Flags::default() };
+        Flags { log_format: Some("json".to_owned()), tape: flags.tape, ..Flags::default() };
     assert_eq!(by_flags, load(&[], &only_flags, &variables).unwrap());
     assert_eq!(by_flags.engine.urls.len(), 3);
     assert_eq!(by_flags.log.level, "debug".parse().unwrap());

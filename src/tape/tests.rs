@@ -22,7 +22,7 @@ struct Recorded {
 impl Recorded {
     fn start(tapes: &Tapes, id: &str) -> Self {
         let (id, now) = (CallId::new(id), Instant::now());
-        let persona = Persona { name: "p".into(), voice: "v".into(), prompt: "p".into() };
+        let persona = Persona::new("p", "v", "p");
         let config = call::Config::default();
         let taper = tapes.start(&id, &persona, &config, now);
         let mut recorded = Self { call: Call::new(id, persona, config, now), taper, now };

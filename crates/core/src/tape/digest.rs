@@ -70,7 +70,8 @@ impl Digests {
         match command {
             engine::Command::Open(persona) => {
                 self.decided(&[6]);
-                let Persona { name, voice, prompt } = persona;
+                // An engine is not told what the caller hears meanwhile.
+                let Persona { name, voice, prompt, start: _ } = persona;
                 let spoken = if self.words { [voice.as_str(), prompt] } else { ["", ""] };
                 let [voice, prompt] = spoken.map(str::as_bytes);
                 for text in [name.as_bytes(), voice, prompt] {

@@ -10,6 +10,7 @@ mod replay;
 mod report;
 mod sound;
 mod trace;
+mod who;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ pub use replay::{Comparison, Difference, Replay, Replayed, Verdict};
 pub use report::lines;
 pub use sound::{Noise, Sound};
 pub use trace::Trace;
+pub use who::{Start, Who};
 
 /// The version of the format; another one is refused.
 pub const VERSION: u32 = 1;
@@ -58,8 +60,8 @@ pub struct Header {
     pub made_by: Maker,
     /// The call's name.
     pub call: String,
-    /// Who answered; without a voice and a prompt unless words are kept.
-    pub persona: Persona,
+    /// Who answered.
+    pub persona: Who,
     /// What the entries keep.
     pub keeps: Keeps,
     /// The call's deadlines and bounds.
@@ -107,12 +109,8 @@ impl Header {
         config: &call::Config,
         keeps: Keeps,
     ) -> Self {
-        let mut persona = persona.clone();
-        if !keeps.words {
-            persona.voice.clear();
-            persona.prompt.clear();
-        }
-        let (call, config) = (call.to_string(), config.clone());
+        let (call, persona) = (call.to_string(), Who::new(persona, keeps));
+        let config = config.clone();
         Self { tape: VERSION, made_by, call, persona, keeps, config }
     }
 

@@ -96,8 +96,10 @@ fn header(line: &str) -> Result<Header, TapeError> {
         let problem = "a duration of more than ten years".to_owned();
         return Err(TapeError::Header { problem, program });
     }
-    serde_json::from_value(value)
-        .map_err(|error| TapeError::Header { problem: explain(&error), program })
+    let wrong = |problem| TapeError::Header { problem, program: program.clone() };
+    let header: Header = serde_json::from_value(value).map_err(|error| wrong(explain(&error)))?;
+    header.persona.to_persona().map_err(|error| wrong(error.to_string()))?;
+    Ok(header)
 }
 
 /// Whether a duration in there is so long that no clock can be set by it.

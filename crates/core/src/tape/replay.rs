@@ -9,6 +9,7 @@ use super::entry::Entry;
 use super::{End, Header, Keeps, Tape, lines};
 use crate::call::{Call, Event, Output};
 use crate::id::CallId;
+use crate::persona::Persona;
 use crate::record::CallRecord;
 
 /// A call that is fed from a tape.
@@ -74,10 +75,13 @@ pub struct Difference {
 }
 
 impl Replay {
-    /// A call as the header says, which begins at `base`: any moment.
+    /// A call as the header says, which begins at `base`: any moment. A clip that no persona can
+    /// have is left out; one that was read from a tape is not of that kind.
     #[must_use]
     pub fn new(header: &Header, base: Instant) -> Self {
-        let (id, persona) = (CallId::new(&header.call), header.persona.clone());
+        let (id, who) = (CallId::new(&header.call), &header.persona);
+        let without_start = |_| Persona::new(&who.name, &who.voice, &who.prompt);
+        let persona = who.to_persona().unwrap_or_else(without_start);
         let mut replay = Self {
             call: Call::new(id, persona, header.config.clone(), base),
             base,

@@ -40,6 +40,11 @@ impl Sound {
         }
     }
 
+    /// A clip, all of it or how loud it is.
+    pub(super) fn of_clip(samples: &[i16], rate: Rate, kept: bool) -> Self {
+        if kept { Self::Pcm(samples.to_vec()) } else { Self::PcmNoise(Noise::of(samples, rate)) }
+    }
+
     /// The audio again, with noise for what was not kept; `seed` picks which.
     pub(super) fn to_audio(&self, seed: u64) -> Audio {
         match self {

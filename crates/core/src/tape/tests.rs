@@ -1,5 +1,6 @@
 //! Calls that are recorded as they go, and had again from what was recorded.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -9,6 +10,7 @@ use crate::audio::frame::Rate;
 use crate::audio::{mulaw, opus};
 use crate::call::{Call, Config, Control, Event, Input, Output, epoch};
 use crate::leg::{Audio, Format, Mark, caller, engine};
+use crate::persona::{Clip, StartSound};
 use crate::record::{CallRecord, EndReason};
 
 const ALL: Keeps = Keeps { words: true, audio: true };
@@ -30,7 +32,9 @@ const PAIRS: [(Format, Format); 4] = [
 ];
 
 fn persona() -> Persona {
-    Persona { name: "sam".into(), voice: "NATM1.pt".into(), prompt: "Be quiet.".into() }
+    let clip = (0..60).flat_map(|frame| speech(Rate::Hz16000, frame)).collect();
+    let start = StartSound::Clip(Arc::new(Clip::new(16_000, clip).unwrap()));
+    Persona { start, ..Persona::new("sam", "NATM1.pt", "Be quiet.") }
 }
 
 /// A call under record, with its own clock.
@@ -355,6 +359,7 @@ fn what_is_no_tape_is_refused_by_its_line() {
         (1, &lines[0].replace("\"tape\":1", "\"tape\":2"), "version 2"),
         (1, &lines[0].replace("\"drain\"", "\"dwell\""), "replay it with the test 1 that made it"),
         (1, &endless, "more than ten years"),
+        (1, &lines[0].replace("\"hz\":16000", "\"hz\":1"), "the clip"),
         (2, "", "EOF"),
         (3, "{\"at\":1", "EOF"),
         (4, "{\"at\":0,\"timeout\":true}", "earlier than the line before it"),

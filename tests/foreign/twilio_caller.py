@@ -1,13 +1,15 @@
 """A small, strict Twilio: fetches TwiML, opens the Media Stream, speaks in real time and listens.
 
 Whatever Twilio would warn of or not understand is an error here. Played audio, marks and clear
-behave as in Twilio's buffer.
+behave as in Twilio's buffer, which plays in ticks of 20 ms. On demand the carrier stands still or
+holds back what the caller says.
 """
 
 import asyncio
 import base64
 import contextlib
 import json
+import math
 import secrets
 import time
 import xml.etree.ElementTree as ElementTree
@@ -42,6 +44,63 @@ def from_mulaw(codes):
     return MULAW[np.frombuffer(codes, np.uint8)].astype(np.float32) / 32768
 
 
+class PlayBuffer:
+    """What the carrier plays and when: pieces of mu-law, each with the second at which it begins."""
+
+    def __init__(self):
+        self.pieces, self.marks = [], []  # marks: [second of its echo, name], in order
+        self.until = self.still_until = 0.0
+
+    def push(self, codes, now):
+        """Queues audio behind what waits; into an empty buffer, from the next tick on."""
+        start = self.until if self.until > now else math.ceil(now / FRAME_S) * FRAME_S
+        self.pieces.append((start, codes))
+        self.until = start + len(codes) / RATE
+
+    def mark(self, name, now):
+        """Queues the mark behind the audio that waits."""
+        self.marks.append([max(self.until, now), name])
+
+    def due(self, now):
+        """Takes out the names of the marks to echo: what was before them is played or dropped."""
+        names = []
+        while self.marks and self.marks[0][0] <= now and self.still_until <= now:
+            names.append(self.marks.pop(0)[1])
+        return names
+
+    def clear(self, now):
+        """Drops what has not been played; all marks are due."""
+        self.pieces = [(start, codes[:round((now - start) * RATE)])
+                       for start, codes in self.pieces if start < now]
+        self.until = min(self.until, now)
+        for mark in self.marks:
+            mark[0] = min(mark[0], now)
+
+    def stand_still(self, now, seconds):
+        """Plays nothing from now on for that long; what waits moves back."""
+        moved = []
+        for start, codes in self.pieces:
+            played = max(0, round((now - start) * RATE))
+            moved += [(start, codes[:played]), (max(start, now) + seconds, codes[played:])]
+        self.pieces = [(start, codes) for start, codes in moved if codes]
+        self.still_until = now + seconds
+        self.until = max(self.until, now) + seconds
+        for mark in self.marks:
+            mark[0] += seconds if mark[0] > now else 0.0
+
+
+def timeline(pieces, seconds):
+    """Pieces of mu-law on one track that begins at second 0; silence where there is none."""
+    codes = np.full(math.ceil(seconds * RATE), 0xFF, np.uint8)
+    for start, piece in pieces:
+        at = round(start * RATE)
+        part = np.frombuffer(piece, np.uint8)[max(0, -at):]
+        at = max(0, at)
+        part = part[:max(0, len(codes) - at)]
+        codes[at:at + len(part)] = part
+    return from_mulaw(codes.tobytes())
+
+
 class Call:
     """One call to the voice webhook at `base`. `async with Call(base) as call`."""
 
@@ -51,7 +110,9 @@ class Call:
         self.sequence = self.chunk = self.spoken_ms = 0
         self.media, self.marks, self.clears, self.faults = [], [], 0, []  # media: (s, codes)
         self.closed, self.ws = None, None
-        self._played_until, self._timers = 0.0, set()
+        self.worst_late_s = 0.0  # by how much a frame was sent later than planned
+        self._play = PlayBuffer()
+        self._said, self._held_back = [], None
 
     async def __aenter__(self):
         self.http = aiohttp.ClientSession()
@@ -59,12 +120,11 @@ class Call:
         return self
 
     async def __aexit__(self, *_):
-        for timer in self._timers:
-            timer.cancel()
         if self.ws is not None:
-            self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
+            for task in (self._listener, self._player):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             await self.ws.close()
         await self.http.close()
 
@@ -104,20 +164,28 @@ class Call:
             "tracks": ["inbound"], "customParameters": parameters,
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}})
         self._listener = asyncio.create_task(self._listen())
+        self._player = asyncio.create_task(self._tick())
 
     async def speak(self, codes, frame_s=FRAME_S):
         """Sends mu-law at the pace of a telephone; stops early when the stream is closed."""
         began = self.now()
         for index in range(len(codes) // FRAME):
-            await asyncio.sleep(max(0.0, began + index * frame_s - self.now()))
+            planned = began + index * frame_s
+            await asyncio.sleep(max(0.0, planned - self.now()))
             if self.closed is not None:
                 return
+            self.worst_late_s = max(self.worst_late_s, self.now() - planned)
+            frame = codes[index * FRAME:(index + 1) * FRAME]
+            self._said.append((planned - frame_s, frame))  # it is sent when its end is spoken
             self.chunk += 1
-            payload = base64.b64encode(codes[index * FRAME:(index + 1) * FRAME]).decode()
-            await self._send("media", media={
-                "track": "inbound", "chunk": str(self.chunk), "timestamp": str(self.spoken_ms),
-                "payload": payload})
+            media = {"track": "inbound", "chunk": str(self.chunk),
+                     "timestamp": str(self.spoken_ms),
+                     "payload": base64.b64encode(frame).decode()}
             self.spoken_ms += 20
+            if self._held_back is None:
+                await self._send("media", media=media)
+            else:
+                self._held_back.append(media)
 
     async def be_silent(self, seconds):
         await self.speak(b"\xff" * int(seconds * RATE))
@@ -127,6 +195,22 @@ class Call:
         await asyncio.sleep(seconds)
         self.spoken_ms += int(seconds * 1000)
         self.chunk += int(seconds / FRAME_S)
+
+    async def hold_back(self, seconds):
+        """For that long nothing of the caller is sent; then all of it is, at once."""
+        self._held_back = []
+        await asyncio.sleep(seconds)
+        while self._held_back:
+            await self._send("media", media=self._held_back.pop(0))
+        self._held_back = None
+
+    async def stand_still(self, seconds):
+        """For that long the carrier neither sends nor reads nor plays; then it goes on."""
+        transport = self.ws._response.connection.transport
+        transport.pause_reading()
+        self._play.stand_still(self.now(), seconds)
+        await self.hold_back(seconds)
+        transport.resume_reading()
 
     async def press(self, digit):
         await self._send("dtmf", dtmf={"track": "inbound_track", "digit": digit})
@@ -150,6 +234,14 @@ class Call:
     def heard(self):
         """All that was played, one after the other: float samples at 8 kHz."""
         return from_mulaw(b"".join(codes for _, codes in self.media))
+
+    def said_track(self):
+        """What the caller said, at 8 kHz from the beginning of the call, when it was spoken."""
+        return timeline(self._said, self.now())
+
+    def heard_track(self):
+        """What was played, at 8 kHz from the beginning of the call, when it was played."""
+        return timeline(self._play.pieces, self.now())
 
     async def _send(self, event, **body):
         self.sequence += 1
@@ -184,23 +276,17 @@ class Call:
             codes = base64.b64decode(message["media"]["payload"], validate=True)
             assert codes, "empty media"
             self.media.append((self.now(), codes))
-            self._played_until = max(self._played_until, self.now()) + len(codes) / RATE
+            self._play.push(codes, self.now())
         elif event == "mark":
-            self._later(self._played_until, message["mark"]["name"])
+            self._play.mark(message["mark"]["name"], self.now())
         else:
             self.clears += 1
-            self._played_until = 0.0
-            for timer in self._timers:
-                timer.cancel()
+            self._play.clear(self.now())
 
-    def _later(self, at, name):
-        """Echoes a mark when what was queued before it has been played, or dropped."""
-        async def echo():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(max(0.0, at - self.now()))
-            self.marks.append(name)
-            await self._send("mark", mark={"name": name})
-
-        timer = asyncio.create_task(echo())
-        self._timers.add(timer)
-        timer.add_done_callback(self._timers.discard)
+    async def _tick(self):
+        """Echoes each mark when what was queued before it has been played, or dropped."""
+        while self.closed is None:
+            for name in self._play.due(self.now()):
+                self.marks.append(name)
+                await self._send("mark", mark={"name": name})
+            await asyncio.sleep(FRAME_S - self.now() % FRAME_S)

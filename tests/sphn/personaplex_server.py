@@ -1,11 +1,13 @@
 """A stand-in for NVIDIA's PersonaPlex server that stands on the real `sphn` and aiohttp.
 
-Only the model is replaced: it says what it hears, one frame (80 ms) later, and a few words. Lock,
-prompt phase, loops and codec work as in the real server, so broken input ends as it ends there.
+Only the model is replaced: it says what it hears, one frame (80 ms) later, or a sound file, and a
+few words. Lock, prompt phase, loops and codec work as in the real server, so broken input ends as
+it ends there.
 
     python personaplex_server.py --port 8998
     GET /stats                  what was counted, as JSON
     GET /sessions/N/pcm         what session N heard: 16 bit, 24 kHz, little endian
+    GET /sessions/N/pages       what session N said: all its Ogg pages
 """
 
 import argparse
@@ -13,6 +15,8 @@ import asyncio
 import contextlib
 import tempfile
 import time
+import wave
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,9 +53,10 @@ class Session:
     text_messages: int = 0
     ended: str = ""
     heard: list = field(default_factory=list, repr=False)
+    said: list = field(default_factory=list, repr=False)
 
     def shown(self):
-        return {key: value for key, value in vars(self).items() if key != "heard"}
+        return {key: value for key, value in vars(self).items() if key not in ("heard", "said")}
 
 
 class Server:
@@ -61,6 +66,7 @@ class Server:
         self.options, self.voices = options, voices
         self.lock = asyncio.Lock()
         self.sessions, self.log = [], []
+        self.sound = read_frames(options.say) if options.say else None
         # The model's prompts are shared: who connects last sets them for all who still wait.
         self.voice_path, self.voice_frames, self.text_tokens = None, 0, []
 
@@ -95,6 +101,8 @@ class Server:
         """One step of the model; it blocks the whole server, as a GPU step does."""
         options = self.options
         slow = frame is not None and options.slow_from is not None and frame >= options.slow_from
+        if frame is not None and frame == options.pause_at:
+            time.sleep(options.pause_ms / 1000)
         if cost := options.slow_step_ms if slow else options.step_ms:
             time.sleep(cost / 1000)
 
@@ -172,6 +180,10 @@ class Server:
         data = np.clip(np.round(heard * 32768), -32768, 32767).astype("<i2").tobytes()
         return web.Response(body=data, content_type="application/octet-stream")
 
+    async def pages(self, request):
+        session = self.sessions[int(request.match_info["number"])]
+        return web.Response(body=b"".join(session.said), content_type="audio/ogg")
+
     def note(self, number, text):
         line = f"session {number}: {text}"
         self.log.append(line)
@@ -184,6 +196,7 @@ class Talk:
     def __init__(self, server, ws, session, transport):
         self.server, self.ws, self.session, self.transport = server, ws, session, transport
         self.writer, self.reader = sphn.OpusStreamWriter(RATE), sphn.OpusStreamReader(RATE)
+        self.echo = deque([np.zeros(FRAME, np.float32)] * server.options.echo_frames)
         self.over = False
 
     async def run(self):
@@ -213,7 +226,7 @@ class Talk:
             self.over = True
 
     async def think(self):
-        held, previous = np.zeros(0, np.float32), np.zeros(FRAME, np.float32)
+        held = np.zeros(0, np.float32)
         while not self.over:
             await asyncio.sleep(NAP_S)
             pcm = self.reader.read_pcm()  # one packet; None once the decoder has given up
@@ -228,10 +241,17 @@ class Talk:
                 if await self.fault():
                     return
                 self.server.step(self.session.frames_out)
-                self.writer.append_pcm(np.ascontiguousarray(previous))
-                previous = frame
+                self.writer.append_pcm(np.ascontiguousarray(self.answer(frame)))
                 await self.say(self.session.frames_out)
                 self.session.frames_out += 1
+
+    def answer(self, frame):
+        """The model's sound for this frame of the caller's."""
+        if (sound := self.server.sound) is None:
+            self.echo.append(frame)
+            return self.echo.popleft()
+        index = self.session.frames_out - self.server.options.say_from
+        return sound[index] if 0 <= index < len(sound) else np.zeros(FRAME, np.float32)
 
     async def say(self, frame):
         every = self.server.options.text_every
@@ -245,6 +265,7 @@ class Talk:
             await asyncio.sleep(NAP_S)
             if data := self.writer.read_bytes():
                 self.session.audio_messages += 1
+                self.session.said.append(bytes(data))
                 await self.ws.send_bytes(b"\x01" + bytes(data))
 
     async def fault(self):
@@ -269,6 +290,15 @@ class Talk:
         self.transport.abort()
 
 
+def read_frames(path):
+    """The whole frames of a WAV file: mono, 16 bit, 24 kHz."""
+    with wave.open(str(path)) as file:
+        if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != (1, 2, RATE):
+            raise ValueError(f"{path} is not mono, 16 bit, {RATE} Hz")
+        pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+    return pcm[:len(pcm) // FRAME * FRAME].reshape(-1, FRAME)
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1")
@@ -278,9 +308,14 @@ def arguments():
     parser.add_argument("--voice-frames", type=int, default=50, help="steps a voice takes")
     parser.add_argument("--step-ms", type=float, default=0, help="cost of a step of the model")
     parser.add_argument("--text-every", type=int, default=5, help="a piece of text every N frames")
+    parser.add_argument("--echo-frames", type=int, default=1, help="its own delay, in frames")
+    parser.add_argument("--say", type=Path, metavar="WAV", help="say this instead of an echo")
+    parser.add_argument("--say-from", type=int, default=0, metavar="N", help="from that frame on")
     faults = parser.add_argument_group("faults", "N counts output frames from 0")
     faults.add_argument("--slow-from", type=int, metavar="N")
     faults.add_argument("--slow-step-ms", type=float, default=0, help="cost of a step from there")
+    faults.add_argument("--pause-at", type=int, metavar="N", help="compute long at that frame once")
+    faults.add_argument("--pause-ms", type=float, default=0, help="how much longer")
     faults.add_argument("--stall-at", type=int, metavar="N", help="no more output, still open")
     faults.add_argument("--drop-at", type=int, metavar="N", help="cut the connection")
     faults.add_argument("--crash-at", type=int, metavar="N", help="close with 1000")
@@ -303,6 +338,7 @@ def main():
         app.router.add_get("/api/chat", server.chat)
         app.router.add_get("/stats", server.stats)
         app.router.add_get("/sessions/{number:\\d+}/pcm", server.pcm)
+        app.router.add_get("/sessions/{number:\\d+}/pages", server.pages)
         web.run_app(app, host=options.host, port=options.port, print=None)
 
 

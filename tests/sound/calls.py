@@ -1,0 +1,166 @@
+"""Calls to `voice-bot serve` over sockets, several at once, each with an engine of its own."""
+
+import asyncio
+import contextlib
+import json
+import time
+import wave
+from dataclasses import dataclass, field
+
+import aiohttp
+import numpy as np
+
+import listen
+import programs
+from twilio_caller import RATE, Call, from_mulaw, to_mulaw
+
+ENGINE_RATE = 24_000
+ENGINE_FRAME_S = 0.08
+READY_S = 10
+LATE_S = 0.05
+TRIES = 3
+PERSONA = 'name = "tester"\nvoice = "NATM1.pt"\nprompt = "Be kind."\n'
+
+
+@dataclass
+class Upset:
+    """What goes wrong that many seconds after the caller has begun to speak."""
+
+    at_s: float
+    seconds: float
+    kind: str  # a method of Call
+
+
+@dataclass
+class Scene:
+    """A call: what the caller says after a second of silence, and what the engine is like."""
+
+    said: np.ndarray
+    flags: list = field(default_factory=list)
+    upset: Upset | None = None
+    tail_s: float = 1.0
+
+
+@dataclass
+class Recording:
+    """What became of a Scene."""
+
+    said: np.ndarray  # both tracks at 8 kHz, from the same moment on
+    heard: np.ndarray
+    begun_s: float  # when the caller began to speak, on these tracks
+    upset_s: float | None  # when the upset began
+    played: np.ndarray  # all media that the carrier got, one after the other
+    engine_heard: np.ndarray  # 24 kHz
+    engine_pages: bytes
+    ended: dict  # the server's log line on the end of the call
+    faults: list
+    late_s: float
+
+    def counted(self, part, *names):
+        """Sum of these counters in the call's record, as the log line has it."""
+        counters = json.loads(self.ended[part])
+        return sum(counters[name] for name in names)
+
+
+def read_wav(path, rate):
+    """A mono file of 16 bit, at this rate."""
+    with wave.open(str(path)) as file:
+        pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+        return listen.resampled(pcm, file.getframerate(), rate)
+
+
+def write_wav(path, pcm, rate):
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(np.round(pcm * 32767).astype("<i2").tobytes())
+    return path
+
+
+def bundled(rate):
+    """The repository's two recordings, one after the other."""
+    parts = [read_wav(programs.ROOT / "assets" / name, rate)
+             for name in ("caller.wav", "greeting.wav")]
+    return np.concatenate(parts)
+
+
+def record(folder, scenes):
+    """Plays all scenes at once, once more if this machine was too busy to keep a telephone's pace.
+    """
+    for attempt in range(TRIES):
+        recordings = asyncio.run(_record(folder / str(attempt), scenes))
+        late_s = max(recording.late_s for recording in recordings.values())
+        if late_s < LATE_S:
+            break
+        print(f"this machine was late by {1000 * late_s:.0f} ms")
+    return recordings
+
+
+async def _record(folder, scenes):
+    (folder / "personas").mkdir(parents=True)
+    (folder / "personas/tester.toml").write_text(PERSONA)
+    (folder / "voice-bot.toml").write_text('[personas]\ndir = "personas"\ndefault = "tester"\n')
+    with contextlib.ExitStack() as stack:
+        engines = [stack.enter_context(programs.personaplex("--voice-frames", 5, *scene.flags))
+                   for scene in scenes.values()]
+        urls = [flag for engine in engines
+                for flag in ("--engine-url", f"ws://127.0.0.1:{engine.port}")]
+        port = programs.free_port()
+        bot = stack.enter_context(programs.voice_bot(
+            "serve", "--port", port, "--log-format", "json", *urls, port=port, cwd=folder))
+        async with contextlib.AsyncExitStack() as callers:
+            calls = []
+            for engine in engines:  # one after the other: each call takes the first free engine
+                call = await callers.enter_async_context(Call(f"http://127.0.0.1:{port}"))
+                await call.dial()
+                await _until_connected(engine)
+                calls.append(asyncio.create_task(
+                    _play(call, engine, list(scenes.values())[len(calls)])))
+            recordings = await asyncio.gather(*calls)
+            for recording, call in zip(recordings, calls):
+                recording.ended = await _ended(bot, recording.ended)
+    return dict(zip(scenes, recordings))
+
+
+async def _play(call, engine, scene):
+    await call.be_silent(1.0)
+    begun_s = call.now()
+    spoken = asyncio.create_task(call.speak(to_mulaw(scene.said)))
+    upset_s = None
+    if scene.upset is not None:
+        await asyncio.sleep(begun_s + scene.upset.at_s - call.now())
+        upset_s = call.now()
+        await getattr(call, scene.upset.kind)(scene.upset.seconds)
+    await spoken
+    await call.be_silent(scene.tail_s)
+    assert call.closed is None, f"the stream was closed with {call.closed}"
+    said, heard = call.said_track(), call.heard_track()
+    await call.hang_up()
+    pcm = np.frombuffer(await _get(engine, "/sessions/0/pcm"), "<i2").astype(np.float32) / 32768
+    return Recording(said, heard, begun_s, upset_s, call.heard(), pcm,
+                     await _get(engine, "/sessions/0/pages"), call.sid, call.faults,
+                     call.worst_late_s)
+
+
+async def _get(engine, path):
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"http://127.0.0.1:{engine.port}{path}") as response:
+            return await response.read()
+
+
+async def _until_connected(engine):
+    deadline = time.monotonic() + READY_S
+    while json.loads(await _get(engine, "/stats"))["connections"] == 0:
+        assert time.monotonic() < deadline, "the call did not take the engine that was meant for it"
+        await asyncio.sleep(0.02)
+
+
+async def _ended(bot, sid):
+    """The log line on the end of this call."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        for line in bot.log().splitlines():
+            entry = json.loads(line) if line.startswith("{") else {}
+            if entry.get("message") == "call ended" and entry["span"]["id"] == sid:
+                return entry
+        assert time.monotonic() < deadline, f"no line on the end of {sid}"
+        await asyncio.sleep(0.05)

@@ -12,12 +12,13 @@ import numpy as np
 
 import listen
 import programs
-from twilio_caller import RATE, Call, from_mulaw, to_mulaw
+from twilio_caller import Call, from_mulaw, to_mulaw
 
 ENGINE_RATE = 24_000
 ENGINE_FRAME_S = 0.08
 READY_S = 10
 LATE_S = 0.05
+PAUSE_S, SILENCE_DBFS = 0.5, -60
 TRIES = 3
 PERSONA = 'name = "tester"\nvoice = "NATM1.pt"\nprompt = "Be kind."\n'
 
@@ -69,6 +70,15 @@ def read_wav(path, rate):
         return listen.resampled(pcm, file.getframerate(), rate)
 
 
+def read_speech(path, rate):
+    """The same without long pauses: half seconds of silence between others are left out."""
+    pcm = read_wav(path, rate)
+    blocks = np.array_split(pcm, max(1, round(len(pcm) / (PAUSE_S * rate))))
+    loud = np.array([False, *(listen.dbfs(block) > SILENCE_DBFS for block in blocks), False])
+    kept = loud[:-2] | loud[1:-1] | loud[2:]
+    return np.concatenate([block for block, keep in zip(blocks, kept) if keep])
+
+
 def write_wav(path, pcm, rate):
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, rate, 0, "NONE", ""))
@@ -84,8 +94,7 @@ def bundled(rate):
 
 
 def record(folder, scenes):
-    """Plays all scenes at once, once more if this machine was too busy to keep a telephone's pace.
-    """
+    """Plays all scenes at once; again if this machine was too busy to keep a telephone's pace."""
     for attempt in range(TRIES):
         recordings = asyncio.run(_record(folder / str(attempt), scenes))
         late_s = max(recording.late_s for recording in recordings.values())

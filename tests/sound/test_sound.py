@@ -24,7 +24,7 @@ FLAT_DB = 0.3
 
 SHARED = [parent / "shared/audio" for parent in (programs.ROOT.parent, programs.ROOT)]
 SPEECH = {"bundled": calls.bundled,
-          **{path.stem: lambda rate, path=path: calls.read_wav(path, rate)
+          **{path.stem: lambda rate, path=path: calls.read_speech(path, rate)
              for folder in SHARED for path in sorted(folder.glob("*.wav"))}}
 
 

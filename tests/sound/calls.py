@@ -29,10 +29,10 @@ class Upset:
 
     at_s: float
     seconds: float
-    kind: str  # a method of Call
+    kind: str  # "carrier", "caller" or "engine"
 
 
-@dataclass
+@dataclass(repr=False)
 class Scene:
     """A call: what the caller says after a second of silence, and what the engine is like."""
 
@@ -42,7 +42,7 @@ class Scene:
     tail_s: float = 1.0
 
 
-@dataclass
+@dataclass(repr=False)
 class Recording:
     """What became of a Scene."""
 
@@ -53,14 +53,14 @@ class Recording:
     played: np.ndarray  # all media that the carrier got, one after the other
     engine_heard: np.ndarray  # 24 kHz
     engine_pages: bytes
-    ended: dict  # the server's log line on the end of the call
+    record: dict  # the server's own, from its log
+    sid: str
     faults: list
     late_s: float
 
     def counted(self, part, *names):
-        """Sum of these counters in the call's record, as the log line has it."""
-        counters = json.loads(self.ended[part])
-        return sum(counters[name] for name in names)
+        """Sum of these counters of the call's record."""
+        return sum(self.record[part][name] for name in names)
 
 
 def read_wav(path, rate):
@@ -115,7 +115,8 @@ async def _record(folder, scenes):
                 for flag in ("--engine-url", f"ws://127.0.0.1:{engine.port}")]
         port = programs.free_port()
         bot = stack.enter_context(programs.voice_bot(
-            "serve", "--port", port, "--log-format", "json", *urls, port=port, cwd=folder))
+            "serve", "--port", port, "--log-format", "json", "--log-level", "debug", *urls,
+            port=port, cwd=folder))
         async with contextlib.AsyncExitStack() as callers:
             calls = []
             for engine in engines:  # one after the other: each call takes the first free engine
@@ -125,8 +126,8 @@ async def _record(folder, scenes):
                 calls.append(asyncio.create_task(
                     _play(call, engine, list(scenes.values())[len(calls)])))
             recordings = await asyncio.gather(*calls)
-            for recording, call in zip(recordings, calls):
-                recording.ended = await _ended(bot, recording.ended)
+            for recording in recordings:
+                recording.record = await _record_of(bot, recording.sid)
     return dict(zip(scenes, recordings))
 
 
@@ -138,7 +139,7 @@ async def _play(call, engine, scene):
     if scene.upset is not None:
         await asyncio.sleep(begun_s + scene.upset.at_s - call.now())
         upset_s = call.now()
-        await getattr(call, scene.upset.kind)(scene.upset.seconds)
+        await _upset(call, engine, scene.upset)
     await spoken
     await call.be_silent(scene.tail_s)
     assert call.closed is None, f"the stream was closed with {call.closed}"
@@ -146,8 +147,19 @@ async def _play(call, engine, scene):
     await call.hang_up()
     pcm = np.frombuffer(await _get(engine, "/sessions/0/pcm"), "<i2").astype(np.float32) / 32768
     return Recording(said, heard, begun_s, upset_s, call.heard(), pcm,
-                     await _get(engine, "/sessions/0/pages"), call.sid, call.faults,
+                     await _get(engine, "/sessions/0/pages"), {}, call.sid, call.faults,
                      call.worst_late_s)
+
+
+async def _upset(call, engine, upset):
+    if upset.kind == "carrier":
+        await call.stand_still(upset.seconds)
+    elif upset.kind == "caller":
+        await call.hold_back(upset.seconds)
+    else:
+        url = f"http://127.0.0.1:{engine.port}/pause"
+        async with aiohttp.ClientSession() as http:
+            await http.post(url, params={"ms": str(1000 * upset.seconds)})
 
 
 async def _get(engine, path):
@@ -163,13 +175,15 @@ async def _until_connected(engine):
         await asyncio.sleep(0.02)
 
 
-async def _ended(bot, sid):
-    """The log line on the end of this call."""
+async def _record_of(bot, sid):
+    """The CallRecord of this call: JSON in a field of the log; none if there is no such field."""
     deadline = time.monotonic() + READY_S
     while True:
-        for line in bot.log().splitlines():
-            entry = json.loads(line) if line.startswith("{") else {}
-            if entry.get("message") == "call ended" and entry["span"]["id"] == sid:
-                return entry
-        assert time.monotonic() < deadline, f"no line on the end of {sid}"
+        entries = [json.loads(line) for line in bot.log().splitlines() if sid in line]
+        for entry in entries:
+            if "record" in entry:
+                return json.loads(entry["record"])
+        if any(entry["message"] == "call ended" for entry in entries):
+            return {}
+        assert time.monotonic() < deadline, f"the log does not say that {sid} ended"
         await asyncio.sleep(0.05)

@@ -8,6 +8,7 @@ it ends there.
     GET /stats                  what was counted, as JSON
     GET /sessions/N/pcm         what session N heard: 16 bit, 24 kHz, little endian
     GET /sessions/N/pages       what session N said: all its Ogg pages
+    POST /pause?ms=MS           makes the next step take that much longer
 """
 
 import argparse
@@ -67,6 +68,7 @@ class Server:
         self.lock = asyncio.Lock()
         self.sessions, self.log = [], []
         self.sound = read_frames(options.say) if options.say else None
+        self.pause_s = 0.0
         # The model's prompts are shared: who connects last sets them for all who still wait.
         self.voice_path, self.voice_frames, self.text_tokens = None, 0, []
 
@@ -101,8 +103,9 @@ class Server:
         """One step of the model; it blocks the whole server, as a GPU step does."""
         options = self.options
         slow = frame is not None and options.slow_from is not None and frame >= options.slow_from
-        if frame is not None and frame == options.pause_at:
-            time.sleep(options.pause_ms / 1000)
+        if frame is not None:
+            time.sleep(self.pause_s)
+            self.pause_s = 0.0
         if cost := options.slow_step_ms if slow else options.step_ms:
             time.sleep(cost / 1000)
 
@@ -179,6 +182,10 @@ class Server:
         heard = np.concatenate([np.zeros(0, np.float32), *session.heard])
         data = np.clip(np.round(heard * 32768), -32768, 32767).astype("<i2").tobytes()
         return web.Response(body=data, content_type="application/octet-stream")
+
+    async def pause(self, request):
+        self.pause_s = float(request.query["ms"]) / 1000
+        return web.Response()
 
     async def pages(self, request):
         session = self.sessions[int(request.match_info["number"])]
@@ -314,8 +321,6 @@ def arguments():
     faults = parser.add_argument_group("faults", "N counts output frames from 0")
     faults.add_argument("--slow-from", type=int, metavar="N")
     faults.add_argument("--slow-step-ms", type=float, default=0, help="cost of a step from there")
-    faults.add_argument("--pause-at", type=int, metavar="N", help="compute long at that frame once")
-    faults.add_argument("--pause-ms", type=float, default=0, help="how much longer")
     faults.add_argument("--stall-at", type=int, metavar="N", help="no more output, still open")
     faults.add_argument("--drop-at", type=int, metavar="N", help="cut the connection")
     faults.add_argument("--crash-at", type=int, metavar="N", help="close with 1000")
@@ -339,6 +344,7 @@ def main():
         app.router.add_get("/stats", server.stats)
         app.router.add_get("/sessions/{number:\\d+}/pcm", server.pcm)
         app.router.add_get("/sessions/{number:\\d+}/pages", server.pages)
+        app.router.add_post("/pause", server.pause)
         web.run_app(app, host=options.host, port=options.port, print=None)
 
 

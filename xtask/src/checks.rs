@@ -126,7 +126,8 @@ fn python() -> Outcome {
     cargo(&["build", "--quiet", "--package", "voice-bot"])?;
     let binary = build_folder()?.join(format!("voice-bot{}", std::env::consts::EXE_SUFFIX));
     let mut pytest = command(python);
-    pytest.args(["-m", "pytest", "-q", "tests/sphn", "tests/foreign"]).env("VOICE_BOT", binary);
+    pytest.args(["-m", "pytest", "-q", "tests/sphn", "tests/foreign", "tests/sound"]);
+    pytest.env("VOICE_BOT", binary);
     run(&mut pytest)?;
     Ok(None)
 }

@@ -55,7 +55,13 @@ pub(crate) fn python_tests() -> Result<PathBuf, String> {
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(venv_programs().join("python"));
     }
-    pip_install(&["--requirement", "tests/requirements.txt"])?;
+    let install = ["--requirement", "tests/requirements.txt"];
+    if let Err(reason) = pip_install(&install) {
+        // One of them is C that pip builds.
+        println!("Set-up: {reason}; trying again with a C compiler and Python's headers.");
+        apt_install(&["gcc", "libc6-dev", "python3-dev"]).map_err(|e| format!("{reason}\n{e}"))?;
+        pip_install(&install)?;
+    }
     fs::write(&stamp, wanted).map_err(|e| format!("cannot write {}: {e}", stamp.display()))?;
     Ok(venv_programs().join("python"))
 }

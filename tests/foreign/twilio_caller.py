@@ -237,7 +237,7 @@ class Call:
 
     def said_track(self):
         """What the caller said, at 8 kHz from the beginning of the call, when it was spoken."""
-        return timeline(self._said, self.now())
+        return timeline(self._said, self._said[-1][0] + FRAME_S if self._said else 0.0)
 
     def heard_track(self):
         """What was played, at 8 kHz from the beginning of the call, when it was played."""

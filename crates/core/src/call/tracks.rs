@@ -7,6 +7,6 @@ mod codec;
 mod inbound;
 mod outbound;
 
-pub(crate) use codec::CodecError;
+pub(crate) use codec::{CodecError, working_rate};
 pub(crate) use inbound::Inbound;
 pub(crate) use outbound::Outbound;

@@ -3,6 +3,7 @@
 
 mod counters;
 mod order;
+mod surplus;
 mod transit;
 mod waiting;
 
@@ -13,6 +14,7 @@ use crate::audio::frame::{Frame, Rate};
 use counters::Tally;
 pub use counters::{Config, Counters};
 use order::Order;
+use surplus::ONE_IN;
 use transit::Transit;
 use waiting::{Place, Waiting};
 
@@ -25,8 +27,6 @@ const BACK: Duration = Duration::from_secs(10);
 const CATCH_UP: Duration = Duration::from_secs(1);
 /// This many pieces in a row that come late or twice show that the time stamps are wrong.
 const OLD_IN_A_ROW: u32 = 25;
-/// One frame in this many may be left out of steady speech.
-const ONE_IN: u32 = 10;
 
 /// Whether the engine can take more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -364,65 +364,6 @@ impl InputClock {
         let excess = (overdue - self.catch_up()).max(0);
         self.skip(excess / self.frame * self.frame);
         true
-    }
-
-    /// The gate is shut: the engine misses what is due.
-    fn skip_due(&mut self) {
-        while self.is_due() || self.is_overdue() {
-            self.skip(self.frame);
-        }
-    }
-
-    /// Leaves out what is too much: silence at once, else the quietest frame of ten.
-    fn work_off(&mut self) {
-        if self.surplus() < self.frame {
-            return;
-        }
-        // What is left out must not have to be made up again a moment later.
-        let needed = self.clock - self.fastest() - self.transit.usual() - self.patience;
-        while self.surplus() >= self.frame
-            && self.given + self.waiting.samples() as i64 >= needed + 2 * self.frame
-        {
-            if let Some(silent) = self.waiting.silent() {
-                self.waiting.leave_out(silent);
-                self.tally.silence_cut += self.frame;
-            } else if let Some(quietest) = self.waiting.quietest()
-                && self.since_shortened >= ONE_IN
-            {
-                self.waiting.leave_out(quietest);
-                self.tally.shortened += self.frame;
-                self.since_shortened = 0;
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// Bounds what waits: silence goes first, then the oldest.
-    fn shed(&mut self, bound: i64) {
-        while self.waiting.len() > 0 && self.waiting.samples() as i64 > bound {
-            let silent = self.waiting.silent();
-            self.waiting.leave_out(silent.unwrap_or(0));
-            let count = if silent.is_some() {
-                &mut self.tally.silence_cut
-            } else {
-                &mut self.tally.dropped
-            };
-            *count += self.frame;
-            if self.surplus() <= -self.order.wobble() {
-                self.skip(self.frame);
-            }
-        }
-    }
-
-    /// The way has become longer for good, and what was made up meanwhile is more than can be
-    /// worked off: the caller's time is taken to be later by the rest.
-    fn forgive(&mut self) {
-        let ahead = self.given - self.order.tail();
-        if ahead > self.max_waiting && self.transit.floor() + 2 * self.frame >= ahead {
-            self.order.skip(ahead - self.max_waiting);
-            self.tally.jumps += 1;
-        }
     }
 }
 

@@ -23,9 +23,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const MOST_FEEDS: usize = 1024;
 /// Most step times that are remembered.
 const MOST_STEPS: usize = 128;
-/// The backlog is at its smallest in each of these spans; the smallest but two counts as usual.
+/// The backlog is at its smallest in each of these spans; the smallest but one counts as usual.
 const SPAN: Duration = Duration::from_millis(240);
-const RECURS: usize = 3;
+const RECURS: usize = 2;
 
 /// When an engine counts as too slow, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl Default for Config {
             slow_below: 0.98,
             recovered_above: 0.995,
             held_above: 0.9,
-            max_backlog: Duration::from_millis(80),
+            max_backlog: Duration::from_millis(240),
             give_up_after: Some(Duration::from_secs(20)),
         }
     }
@@ -61,7 +61,7 @@ impl Default for Config {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Speed {
     /// Audio answered in the window for the time that passed while there was something to answer;
-    /// time in which it kept up counts as answered. 1.0 is real time; more is catching up.
+    /// time in which it kept up counts as answered. 1.0, the most, is real time or faster.
     pub real_time_factor: f32,
     /// Time per 80 ms of audio, the median over the window: from feed to answer, or from answer to
     /// answer while audio waits. None before the first answer.
@@ -128,9 +128,9 @@ impl SpeedWatch {
         let audio = Duration::from_millis(ms);
         self.backlog += audio;
         let full = self.fed.len() == MOST_FEEDS;
-        match self.fed.back_mut() {
-            Some((newest, _)) if full => *newest += audio,
-            Some(_) | None => self.fed.push_back((audio, now)),
+        match self.fed.back_mut().filter(|_| full) {
+            Some((newest, _)) => *newest += audio,
+            None => self.fed.push_back((audio, now)),
         }
     }
 
@@ -278,3 +278,6 @@ impl Usual {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

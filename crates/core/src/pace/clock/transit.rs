@@ -11,8 +11,6 @@ const SLOTS: usize = 10;
 const STEPS_A_SECOND: i64 = 100;
 /// Steps of lateness that are told apart; what is later counts as this late, 400 ms.
 const BINS: usize = 40;
-/// A second whose arrivals lie less than this part of it apart says nothing about a new transit.
-const SPREAD: i64 = 2;
 
 /// One second of our clock in which something came.
 #[derive(Debug, Clone)]
@@ -22,8 +20,11 @@ struct Slot {
     fastest: i64,
     /// The fastest transit that was remembered when it began.
     known: i64,
+    /// When the first and the last of it came, how far apart they came at most, and how much audio.
     first: i64,
     last: i64,
+    apart: i64,
+    audio: i64,
     late: [u16; BINS],
 }
 
@@ -55,12 +56,15 @@ impl Transit {
         let bin = (late.max(0) * STEPS_A_SECOND / self.hz).min(BINS as i64 - 1) as usize;
         if self.slots.back().is_none_or(|slot| slot.second != second) {
             let known = self.fastest().unwrap_or(transit);
-            let (fastest, first, last) = (transit, clock, clock);
-            self.next_slot(Slot { second, fastest, known, first, last, late: [0; BINS] });
+            let (fastest, first, last, late) = (transit, clock, clock, [0; BINS]);
+            let (apart, audio) = (0, 0);
+            self.next_slot(Slot { second, fastest, known, first, last, apart, audio, late });
         }
         if let Some(slot) = self.slots.back_mut() {
             slot.fastest = slot.fastest.min(transit);
+            slot.apart = slot.apart.max(clock - slot.last);
             slot.last = clock;
+            slot.audio += end - start;
             if slot.late[bin] < u16::MAX {
                 slot.late[bin] += 1;
                 self.late[bin] += 1;
@@ -102,14 +106,26 @@ impl Transit {
         quantile.max(self.floor()).min(BINS as i64 * self.hz / STEPS_A_SECOND)
     }
 
-    /// How late everything was, at the least, in the last whole second of steady arrivals.
+    /// How late everything was, at the least, in the last two whole seconds, if it came steadily.
     pub(super) fn floor(&self) -> i64 {
-        let whole = self.slots.len().checked_sub(2).map(|last| &self.slots[last]);
-        let steady = whole.filter(|slot| (slot.last - slot.first) * SPREAD > self.hz);
-        match (steady, self.fastest()) {
-            (Some(slot), Some(fastest)) => slot.fastest - fastest,
-            (None, _) | (_, None) => 0,
-        }
+        let last_two = self.slots.len().checked_sub(3).map(|first| self.slots.range(first..));
+        let mut last_two = last_two.into_iter().flatten().take(2);
+        let (Some(one), Some(two), Some(fastest)) =
+            (last_two.next(), last_two.next(), self.fastest())
+        else {
+            return 0;
+        };
+        let steady = one.is_steady(self.hz) && two.is_steady(self.hz);
+        if steady { one.fastest.min(two.fastest) - fastest } else { 0 }
+    }
+}
+
+impl Slot {
+    /// Whether audio came at about the rate at which it is spoken. What came in pieces far apart,
+    /// or all at once, says nothing about the way.
+    fn is_steady(&self, hz: i64) -> bool {
+        let throughout = (self.last - self.first) * 2 > hz && self.apart * 4 < hz;
+        throughout && (hz * 4..=hz * 6).contains(&(self.audio * 5))
     }
 }
 
@@ -144,10 +160,10 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_way_is_usual_after_two_seconds_and_the_fastest_after_eleven() {
+    fn a_longer_way_is_usual_after_three_seconds_and_the_fastest_after_eleven() {
         let longer = |n| if n < 1000 { 0 } else { 300 };
-        assert!(after(1110, longer).usual() >= 300 * MS);
-        assert_eq!(after(1110, longer).fastest(), Some(0));
+        assert!(after(1160, longer).usual() >= 300 * MS);
+        assert_eq!(after(1160, longer).fastest(), Some(0));
         assert_eq!(after(1600, longer).fastest(), Some(300 * MS));
     }
 

@@ -61,6 +61,7 @@ impl Pace {
     }
 
     /// Audio answered for time passed, in the window; time without a backlog counts as answered.
+    /// At most 1.
     pub(super) fn factor(&self, now: Instant) -> f32 {
         let parts = || {
             let inside = |part: &&Part| now.saturating_duration_since(part.began) < self.window;
@@ -71,7 +72,8 @@ impl Pace {
         let busy = parts().map(|part| part.busy).sum::<Duration>() + lately;
         let answered: Duration = parts().map(|part| part.answered).sum();
         let kept_up = self.window.saturating_sub(busy);
-        ((answered + kept_up).as_secs_f64() / self.window.max(busy).as_secs_f64()) as f32
+        let factor = (answered + kept_up).as_secs_f64() / self.window.max(busy).as_secs_f64();
+        factor.min(1.0) as f32
     }
 
     fn part(&mut self, now: Instant) -> &mut Part {

@@ -1,0 +1,199 @@
+//! The speed watch in front of engines of every speed, with its gate in the loop.
+
+use super::*;
+use crate::call::epoch;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// An engine that takes `step` for 80 ms of audio, far enough away that its answers take `way`;
+/// fed by a caller in real time through the gate. Time in milliseconds.
+struct Loop {
+    start: Instant,
+    watch: SpeedWatch,
+    step: f64,
+    way: f64,
+    /// From when to when the engine does nothing.
+    stall: std::ops::Range<f64>,
+    now: u64,
+    /// When it will have worked off what it was fed.
+    free: f64,
+    /// When answers come.
+    answers: VecDeque<f64>,
+    /// Audio that waits in front of the gate: at most 200 ms.
+    waiting: u64,
+    changes: Vec<(u64, Change)>,
+    most_backlog: Duration,
+    shed: u64,
+}
+
+impl Loop {
+    fn new(step: f64, config: Config) -> Self {
+        Self {
+            start: epoch(),
+            watch: SpeedWatch::new(config),
+            step: step * 80.0,
+            way: 3.0,
+            stall: 0.0..0.0,
+            now: 0,
+            free: 0.0,
+            answers: VecDeque::new(),
+            waiting: 0,
+            changes: Vec::new(),
+            most_backlog: Duration::ZERO,
+            shed: 0,
+        }
+    }
+
+    fn feed(&mut self, now: Instant) {
+        while self.waiting >= 80 && self.watch.gate() == Gate::Open {
+            self.waiting -= 80;
+            self.watch.fed(80, now);
+            let mut begin = self.free.max(self.now as f64);
+            if self.stall.contains(&begin) {
+                begin = self.stall.end;
+            }
+            self.free = begin + self.step;
+            if self.stall.contains(&self.free) {
+                self.free = self.stall.end + self.free - self.stall.start;
+            }
+            self.answers.push_back(self.free + self.way);
+        }
+        if self.waiting > 200 {
+            self.shed += self.waiting - 200;
+            self.waiting = 200;
+        }
+    }
+
+    /// Goes on for that many milliseconds.
+    fn run(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.now += 1;
+            let now = self.start + MS * self.now as u32;
+            while self.answers.front().is_some_and(|at| *at <= self.now as f64) {
+                self.answers.pop_front();
+                self.watch.answered(80, now);
+            }
+            if self.now.is_multiple_of(20) {
+                self.waiting += 20;
+                self.feed(now);
+            }
+            self.most_backlog = self.most_backlog.max(self.watch.backlog);
+            if let Some(change) = self.watch.poll(now) {
+                self.changes.push((self.now, change));
+            }
+        }
+    }
+
+    fn speed(&self) -> Speed {
+        self.watch.figures(self.start + MS * self.now as u32)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let name = |(_, change): &(u64, Change)| match change {
+            Change::Slow(_) => "slow",
+            Change::Recovered(_) => "recovered",
+            Change::GiveUp(_) => "give up",
+        };
+        self.changes.iter().map(name).collect()
+    }
+}
+
+#[test]
+fn engines_of_every_speed_read_as_what_they_are() {
+    let table = [(0.4, 1.0), (0.9, 1.0), (1.0, 1.0), (1.05, 0.952), (1.3, 0.769), (2.0, 0.5)];
+    for (step, factor) in table {
+        let mut engine = Loop::new(step, Config { give_up_after: None, ..Config::default() });
+        engine.run(30_000);
+        for _ in 0..100 {
+            engine.run(97);
+            let speed = engine.speed();
+            assert!((speed.real_time_factor - factor).abs() <= 0.02, "{step}: {speed:?}");
+            let measured = speed.step.unwrap().as_secs_f64() * 1000.0;
+            assert!((measured - 80.0 * step).abs() <= 6.0, "{step}: {speed:?}");
+        }
+        let expected: &[&str] = if step > 1.0 { &["slow"] } else { &[] };
+        assert_eq!(engine.names(), expected, "{step}");
+        assert_eq!(engine.shed > 0, step > 1.0, "{step}");
+    }
+}
+
+#[test]
+fn the_backlog_of_a_slow_engine_is_bounded() {
+    for (step, most) in [(1.01, 400), (1.05, 400), (1.3, 480), (2.0, 560)] {
+        let mut engine = Loop::new(step, Config { give_up_after: None, ..Config::default() });
+        engine.run(300_000);
+        assert!(engine.most_backlog <= MS * most, "{step}: {:?}", engine.most_backlog);
+    }
+}
+
+#[test]
+fn a_fast_engine_that_hiccups_hears_everything() {
+    for (stall, expected) in
+        [(300, &[][..]), (900, &[]), (1500, &[]), (3000, &["slow", "recovered"])]
+    {
+        let mut engine = Loop::new(0.4, Config::default());
+        engine.stall = 10_000.0..f64::from(10_000 + stall);
+        engine.run(60_000);
+        assert_eq!(engine.names(), expected, "{stall}");
+        assert_eq!(engine.shed > 0, stall > 1000, "{stall}");
+        assert!(engine.most_backlog <= MS * 1200);
+        assert_eq!(engine.speed().real_time_factor, 1.0);
+        assert!(engine.speed().backlog <= MS * 80);
+    }
+}
+
+#[test]
+fn an_engine_that_cannot_be_held_is_given_up_once() {
+    let mut engine = Loop::new(1.3, Config::default());
+    engine.run(60_000);
+    assert_eq!(engine.names(), ["slow", "give up"]);
+    assert!((20_000..25_000).contains(&engine.changes[1].0), "{}", engine.changes[1].0);
+    let mut silent = Loop::new(0.4, Config::default());
+    silent.stall = 10_000.0..f64::INFINITY;
+    silent.run(60_000);
+    assert_eq!(silent.names(), ["slow", "give up"]);
+}
+
+#[test]
+fn an_engine_that_can_be_held_is_kept() {
+    let mut engine = Loop::new(1.05, Config::default());
+    engine.run(300_000);
+    assert_eq!(engine.names(), ["slow"]);
+}
+
+#[test]
+fn a_way_of_300_ms_is_not_slowness() {
+    for step in [0.4, 0.9] {
+        let mut engine = Loop::new(step, Config::default());
+        engine.way = 300.0;
+        engine.run(60_000);
+        assert_eq!((engine.names().len(), engine.shed), (0, 0), "{step}");
+        assert_eq!(engine.speed().real_time_factor, 1.0);
+        assert!(engine.speed().usual >= MS * 240, "{:?}", engine.speed());
+    }
+}
+
+#[test]
+fn deadlines_come_while_something_stands_and_only_then() {
+    let mut engine = Loop::new(0.4, Config::default());
+    engine.run(10_000);
+    assert_eq!(engine.watch.next_deadline(), None);
+    let mut slow = Loop::new(1.3, Config::default());
+    slow.run(10_000);
+    let now = slow.start + MS * slow.now as u32;
+    assert_eq!(slow.watch.next_deadline(), Some(now + LOOK));
+}
+
+#[test]
+fn nothing_grows_and_nothing_panics() {
+    let mut watch = SpeedWatch::new(Config { window: Duration::MAX, ..Config::default() });
+    let start = epoch();
+    for n in 0..20_000_u32 {
+        watch.fed(u64::from(n % 3) * 80, start + MS * (n % 977) * 20);
+        watch.answered(u64::from(n % 7) * 10, start + MS * n * 20);
+        watch.poll(start + MS * n * 20);
+    }
+    assert!(watch.fed.len() <= MOST_FEEDS && watch.steps.len() <= MOST_STEPS);
+    watch.answered(u64::MAX, start);
+    assert_eq!(watch.figures(start).backlog, Duration::ZERO);
+}

@@ -478,8 +478,9 @@ async fn an_engine_that_drops_out_in_the_middle_is_told_to_the_caller() {
     let (report, site, _demo) = fails_with(faults, EndReason::EngineLost).await;
     let record = site.record(&report.call_sid).await;
     assert_eq!(record.outbound.in_ms, 400);
-    assert_eq!(record.outbound.out_ms, 400, "what it said is played to its end");
-    assert!(report.streams[0].marks == 1, "{}", report.to_text());
+    let governor = record.governor;
+    assert!(governor.out_ms >= 400, "what it said is played to its end: {governor:?}");
+    assert!(report.streams[0].marks >= 2, "one at the start, one at the end: {}", report.to_text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

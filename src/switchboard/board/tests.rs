@@ -99,7 +99,8 @@ async fn an_engine_that_panics_costs_its_call_and_no_slot() {
         let id = CallId::new(&format!("CA{n}"));
         switchboard.admit(id.clone(), persona()).await.unwrap();
         let mut far = connect(&switchboard, &id).await;
-        assert_eq!(timeout(PATIENCE, far.commands.recv()).await.unwrap(), None);
+        let told = async { while far.commands.recv().await.is_some() {} };
+        assert!(timeout(PATIENCE, told).await.is_ok(), "the caller is let go");
         assert_eq!(record(&switchboard, &id).await, None, "nothing is left of it");
         slots(&switchboard, (2, 0, 0)).await;
         assert!(switchboard.overview().await.calls.is_empty());

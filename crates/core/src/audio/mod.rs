@@ -1,5 +1,4 @@
-//! Audio: frames, codecs, the container, the resampler, the playout buffer, time-scale
-//! modification and concealment.
+//! Audio: frames, codecs, the container, the resampler, time-scale modification, concealment.
 
 pub mod conceal;
 pub mod frame;
@@ -8,7 +7,6 @@ pub mod mulaw;
 pub mod ogg;
 pub mod opus;
 mod overlap;
-pub mod playout;
 pub mod resample;
 #[cfg(test)]
 mod signals;

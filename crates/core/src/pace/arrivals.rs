@@ -14,7 +14,7 @@ const CLASSES: usize = 16;
 /// What arrives this soon after a stall is its backlog, and tells nothing of the jitter.
 const BACKLOG: Duration = Duration::from_secs(2);
 
-/// What is left of an arrival's weight with each that follows: half of it after 28 s of PersonaPlex.
+/// What is left of an arrival's weight with each that follows: half after 28 s of PersonaPlex.
 const MEMORY: f32 = 0.998;
 
 /// Audio that is to be in hand in any case: what a late timer and the carrier's own step may cost.

@@ -168,6 +168,7 @@ impl InputClock {
     }
 
     /// How much audio waits here.
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> Duration {
         let samples = self.waiting.samples() as u64 + self.order.waiting().unsigned_abs();
         Duration::from_nanos(samples * 1_000_000_000 / u64::from(self.rate.hz()))

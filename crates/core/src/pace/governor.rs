@@ -1,10 +1,5 @@
 //! The latency governor: hands the engine's audio on to the caller so that little of it ever waits,
 //! whatever the engine and the lines do to its pace.
-//!
-//! What waits is measured each time the engine speaks: what is kept here, and what the carrier has
-//! not played. The target is as little as holds the engine's measured jitter. Above it the model's
-//! silence is left out, then speech is hurried with its pitch kept, then, over a bound, the quietest
-//! place is cut. Below it silence is drawn out, then speech; when nothing is left it is made up.
 
 mod counters;
 mod queue;
@@ -75,6 +70,12 @@ pub(crate) enum Verdict {
 }
 
 /// The audio between the engine and the caller's ear.
+///
+/// What waits is measured whenever the engine speaks: what is kept here, and what the carrier has
+/// not played. The target is as little as evens out the measured jitter. Above it the model's
+/// silence is left out, then speech is hurried with its pitch kept, then, over a bound, the
+/// quietest place is cut. Below it silence is drawn out, then speech; when nothing is left, sound
+/// is made up. Every seam is a cross-fade.
 #[derive(Debug, Clone)]
 pub(crate) struct Governor {
     config: Config,

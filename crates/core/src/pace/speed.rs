@@ -27,6 +27,9 @@ const MOST_STEPS: usize = 128;
 const SPAN: Duration = Duration::from_millis(240);
 const RECURS: usize = 2;
 
+/// So long after the gate was shut, what is unanswered is still the less for it.
+const SHUT: Duration = Duration::from_secs(1);
+
 /// When an engine counts as too slow, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Config {
@@ -51,7 +54,7 @@ impl Default for Config {
             slow_below: 0.98,
             recovered_above: 0.995,
             held_above: 0.9,
-            max_backlog: Duration::from_millis(240),
+            max_backlog: Duration::from_millis(150),
             give_up_after: Some(Duration::from_secs(20)),
         }
     }
@@ -96,6 +99,8 @@ pub(crate) struct SpeedWatch {
     steps: VecDeque<(Instant, Duration)>,
     step: Option<Duration>,
     usual: Usual,
+    /// When the gate was last seen shut.
+    shut: Option<Instant>,
     slow: bool,
     given_up: bool,
     /// Since when it has been too slow to be held.
@@ -115,6 +120,7 @@ impl SpeedWatch {
             steps: VecDeque::new(),
             step: None,
             usual: Usual::default(),
+            shut: None,
             slow: false,
             given_up: false,
             unheld: None,
@@ -137,6 +143,9 @@ impl SpeedWatch {
     /// The engine sent that much audio, in milliseconds. What it was not fed for does not count.
     pub(crate) fn answered(&mut self, ms: u64, now: Instant) {
         self.advance(now);
+        if self.gate() == Gate::Shut {
+            self.shut = Some(now);
+        }
         let mut left = Duration::from_millis(ms).min(self.backlog);
         if self.stands() {
             self.pace.answered(left, now);
@@ -157,7 +166,11 @@ impl SpeedWatch {
         }
         if let Some(fed) = oldest {
             self.note_step(audio, fed, now);
-            self.usual.note(self.backlog, now);
+            // A backlog that is small because the gate was shut is not what the way there takes.
+            let shut = |at: Instant| now.saturating_duration_since(at) < SHUT;
+            if !self.shut.is_some_and(shut) {
+                self.usual.note(self.backlog, now);
+            }
         }
         self.answered = Some(now);
     }
@@ -218,7 +231,8 @@ impl SpeedWatch {
     }
 
     fn usual(&self) -> Duration {
-        self.usual.smallest.last().copied().unwrap_or_default()
+        let newest = self.usual.newest.map(|(_, least)| least);
+        self.usual.smallest.last().copied().or(newest).unwrap_or_default()
     }
 
     /// How much backlog is allowed beyond the usual: as much as is caught up with soon.

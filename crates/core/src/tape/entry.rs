@@ -50,6 +50,9 @@ pub enum CallerSaid {
     Digit(char),
     /// [`caller::Event::MarkPlayed`].
     MarkPlayed(Mark),
+    /// [`caller::Event::MarkPlayed`] on a tape without sound: how many marks had been set since.
+    /// Noise may set more or fewer of them than the sound did.
+    MarkBack(u64),
     /// [`caller::Event::Fault`].
     Fault(caller::Fault),
     /// [`caller::Event::Left`].
@@ -89,11 +92,12 @@ impl Entry {
         })
     }
 
-    /// The input again; `seed` picks the noise that stands for sound that was not kept.
+    /// The input again; `seed` picks the noise that stands for sound that was not kept, and
+    /// `latest` is the mark that was set last.
     #[must_use]
-    pub fn to_input(&self, seed: u64) -> Input {
+    pub fn to_input(&self, seed: u64, latest: Option<Mark>) -> Input {
         match &self.said {
-            Said::Caller(said) => Input::Caller(said.to_event(seed)),
+            Said::Caller(said) => Input::Caller(said.to_event(seed, latest)),
             Said::Engine(said) => Input::Engine(said.to_event(seed)),
             Said::Control(control) => Input::Control(*control),
             Said::Timeout => Input::Timeout,
@@ -102,7 +106,7 @@ impl Entry {
 }
 
 impl CallerSaid {
-    fn to_event(&self, seed: u64) -> caller::Event {
+    fn to_event(&self, seed: u64, latest: Option<Mark>) -> caller::Event {
         match self {
             Self::Started(format) => caller::Event::Started(*format),
             Self::Audio { sound, at } => caller::Event::Audio {
@@ -111,6 +115,12 @@ impl CallerSaid {
             },
             Self::Digit(digit) => caller::Event::Digit(*digit),
             Self::MarkPlayed(mark) => caller::Event::MarkPlayed(*mark),
+            Self::MarkBack(back) => {
+                let Mark { generation, number } =
+                    latest.unwrap_or(Mark { generation: 0, number: 0 });
+                let number = number.saturating_sub(*back);
+                caller::Event::MarkPlayed(Mark { generation, number })
+            }
             Self::Fault(fault) => caller::Event::Fault(*fault),
             Self::Left(left) => caller::Event::Left(*left),
         }

@@ -9,7 +9,7 @@ use super::entry::{CallerSaid, EngineSaid, Entry, Said, nanos};
 use super::sound::{Muffler, Sound, rate_of};
 use super::{End, Keeps};
 use crate::call::{Event, Input, Output};
-use crate::leg::{Audio, Format, caller, engine};
+use crate::leg::{Audio, Format, Mark, caller, engine};
 
 /// Makes the entries of one call, and takes out of them what the tape is not to keep.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct Recorder {
     digests: Digests,
     record: Option<Value>,
     caller_format: Option<Format>,
+    latest_mark: Option<Mark>,
     caller: Muffler,
     engine: Muffler,
 }
@@ -35,6 +36,7 @@ impl Recorder {
             digests: Digests::new(base, keeps.words),
             record: None,
             caller_format: None,
+            latest_mark: None,
             caller: Muffler::default(),
             engine: Muffler::default(),
         }
@@ -55,8 +57,13 @@ impl Recorder {
     /// Notes what the call put out; to be told of every output, deadlines included, in order.
     pub fn output(&mut self, output: &Output) {
         self.digests.push(output);
+        if let Output::Caller(caller::Command::Mark(mark)) = output {
+            self.latest_mark = Some(*mark);
+        }
         if let Output::Event(Event::Ended(record)) = output {
-            self.record = serde_json::to_value(record).ok();
+            // Through its text, as what is read from a tape has come.
+            let text = serde_json::to_string(record).ok();
+            self.record = text.and_then(|text| serde_json::from_str(&text).ok());
         }
     }
 
@@ -83,7 +90,11 @@ impl Recorder {
             }
             caller::Event::Digit(_) if !self.keeps.words => CallerSaid::Digit('0'),
             caller::Event::Digit(digit) => CallerSaid::Digit(*digit),
-            caller::Event::MarkPlayed(mark) => CallerSaid::MarkPlayed(*mark),
+            caller::Event::MarkPlayed(mark) if self.keeps.audio => CallerSaid::MarkPlayed(*mark),
+            caller::Event::MarkPlayed(mark) => {
+                let latest = self.latest_mark.map_or(0, |latest| latest.number);
+                CallerSaid::MarkBack(latest.saturating_sub(mark.number))
+            }
             caller::Event::Fault(fault) => CallerSaid::Fault(*fault),
             caller::Event::Left(left) => CallerSaid::Left(*left),
         }

@@ -9,6 +9,7 @@ use super::entry::Entry;
 use super::{End, Header, Keeps, Tape, lines};
 use crate::call::{Call, Event, Output};
 use crate::id::CallId;
+use crate::leg::{Mark, caller};
 use crate::persona::Persona;
 use crate::record::CallRecord;
 
@@ -20,6 +21,7 @@ pub struct Replay {
     inputs: u64,
     digests: Digests,
     record: Option<CallRecord>,
+    latest_mark: Option<Mark>,
     events: Vec<(Duration, Event)>,
 }
 
@@ -89,6 +91,7 @@ impl Replay {
             inputs: 0,
             digests: Digests::new(base, header.keeps.words),
             record: None,
+            latest_mark: None,
             events: Vec::new(),
         };
         replay.drain();
@@ -98,7 +101,7 @@ impl Replay {
     /// Tells the call what the next entry says.
     pub fn feed(&mut self, entry: &Entry) {
         self.now = self.base + entry.at;
-        self.call.handle_input(entry.to_input(self.inputs), self.now);
+        self.call.handle_input(entry.to_input(self.inputs, self.latest_mark), self.now);
         self.inputs += 1;
         self.drain();
     }
@@ -117,6 +120,7 @@ impl Replay {
             let output = self.call.poll_output();
             self.digests.push(&output);
             match output {
+                Output::Caller(caller::Command::Mark(mark)) => self.latest_mark = Some(mark),
                 Output::Caller(_) | Output::Engine(_) => {}
                 Output::Event(event) => {
                     if let Event::Ended(record) = &event {

@@ -252,7 +252,7 @@ fn noise_is_as_loud_as_what_it_stands_for_and_silent_where_that_was() {
     };
     let mut frames = (0..400).map(|frame| speech(Rate::Hz8000, frame));
     for (entry, seed) in bench.tape.entries.iter().zip(0..) {
-        let Input::Caller(caller::Event::Audio { audio, .. }) = entry.to_input(seed) else {
+        let Input::Caller(caller::Event::Audio { audio, .. }) = entry.to_input(seed, None) else {
             continue;
         };
         let Audio::Mulaw(codes) = audio else { continue };
@@ -270,7 +270,7 @@ fn noise_is_as_loud_as_what_it_stands_for_and_silent_where_that_was() {
 #[test]
 fn the_loudest_sound_becomes_noise_too() {
     let mut recorder = Recorder::new(NOTHING, epoch());
-    let mut taped = |event| recorder.input(&Input::Caller(event), epoch()).to_input(0);
+    let mut taped = |event| recorder.input(&Input::Caller(event), epoch()).to_input(0, None);
     taped(caller::Event::Started(Format::Pcm(Rate::Hz8000)));
     let audio = Audio::Pcm(vec![i16::MIN; 400]);
     let Input::Caller(caller::Event::Audio { audio: Audio::Pcm(noise), .. }) =
@@ -470,7 +470,7 @@ proptest! {
         prop_assert_eq!(&read.entries, &bench.tape.entries);
         prop_assert_eq!(read.end, bench.tape.end);
         if keeps == ALL {
-            let again: Vec<Input> = read.entries.iter().map(|entry| entry.to_input(0)).collect();
+            let again: Vec<Input> = read.entries.iter().map(|entry| entry.to_input(0, None)).collect();
             prop_assert_eq!(again, told);
         }
     }

@@ -13,10 +13,11 @@ use voice_bot_sim::{Leaving, LinkConfig, Links, Outcome, Rng, Scenario, Signal, 
 const FOUND: [u64; 0] = [];
 
 /// Every so many seeds one is run twice, to see that it does the same again.
-/// What the carrier may have beyond the governor's bound: its target, what has just come, what it takes
-/// to cut at a quiet place, and sound that was made up.
-const SLACK: Duration = Duration::from_millis(600);
 const TWICE: u64 = 5;
+
+/// What the carrier may have beyond the governor's bound: its target, what has just come, what it
+/// takes to cut at a quiet place, and sound that was made up.
+const SLACK: Duration = Duration::from_millis(600);
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)

@@ -282,12 +282,16 @@ fn messages_have_20_to_80_ms_and_what_is_left_is_given_in_the_end() {
 proptest! {
     #[test]
     fn whatever_comes_is_bounded_and_accounted_for(
-        pieces in prop::collection::vec((0u64..400, 0usize..1500, any::<bool>(), any::<bool>()), 1..60)
+        pieces in prop::collection::vec(
+            (0u64..400, 0usize..1500, any::<bool>(), any::<bool>()),
+            1..60,
+        )
     ) {
         let mut line = Line::new();
         for (wait, length, silent, caller_speaks) in pieces {
             line.pass(ms(wait));
-            let samples: Vec<i16> = (0..length).map(|n| if silent { 0 } else { voice(n) }).collect();
+            let sample = |n| if silent { 0 } else { voice(n) };
+            let samples: Vec<i16> = (0..length).map(sample).collect();
             line.says(&samples, caller_speaks);
             let most = line.governor.target() + ms(320 + 200 + 20);
             prop_assert!(line.held() <= most, "{:?}", line.held());

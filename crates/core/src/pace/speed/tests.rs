@@ -177,6 +177,7 @@ fn a_way_of_300_ms_is_not_slowness() {
 fn deadlines_come_while_something_stands_and_only_then() {
     let mut engine = Loop::new(0.4, Config::default());
     engine.run(10_000);
+    engine.watch.answered(1000, engine.start + MS * engine.now as u32);
     assert_eq!(engine.watch.next_deadline(), None);
     let mut slow = Loop::new(1.3, Config::default());
     slow.run(10_000);

@@ -136,6 +136,8 @@ pub struct ServerConfig {
     pub public_url: Option<Url>,
     /// Calls at once; one more is answered with the busy sentence.
     pub max_calls: usize,
+    /// Threads that serve calls; as many as the machine has cores unless told otherwise.
+    pub threads: Option<usize>,
     /// How long running calls may go on after the server was told to stop.
     pub shutdown_grace: Duration,
 }
@@ -155,6 +157,7 @@ impl Default for ServerConfig {
             port: 8080,
             public_url: None,
             max_calls: 200,
+            threads: None,
             shutdown_grace: Duration::from_secs(30),
         }
     }

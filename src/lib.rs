@@ -1,5 +1,6 @@
 //! Lets people phone a speech model: the shell that moves bytes for `voice_bot_core`.
 
+pub mod bench;
 mod bot;
 pub mod config;
 pub mod dial;

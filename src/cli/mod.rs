@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "what a command has to say goes to its standard output")]
 
+mod bench;
 mod check;
 mod demo;
 mod dial;
@@ -13,6 +14,7 @@ mod shutdown;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
@@ -41,6 +43,8 @@ enum Command {
     Dial(dial::Args),
     /// Run a recorded call again, and compare what comes of it
     Replay(replay::Args),
+    /// Measure what calls cost on this machine
+    Bench(bench::Args),
 }
 
 /// Runs the program.
@@ -49,25 +53,40 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&anyhow::Error::new(error).context("cannot start threads")),
-    };
-    let done = runtime.block_on(async {
-        match cli.command {
-            Command::Demo(args) => demo::run(args).await,
-            Command::Serve(args) => serve::run(args).await,
-            Command::Check(args) => check::run(args).await,
-            Command::Engine(args) => engine::run(args).await,
-            Command::Dial(args) => dial::run(args).await,
-            Command::Replay(args) => return replay::run(&args),
-        }
-        .map(|()| ExitCode::SUCCESS)
-    });
-    match done {
+    match run(cli.command) {
         Ok(code) => code,
         Err(error) => fail(&error),
     }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let done = match command {
+        Command::Demo(args) => block_on(builder, demo::run(args)),
+        Command::Serve(args) => {
+            let ready = serve::prepare(args)?;
+            if let Some(threads) = ready.threads() {
+                builder.worker_threads(threads);
+            }
+            block_on(builder, serve::run(ready))
+        }
+        Command::Check(args) => block_on(builder, check::run(args)),
+        Command::Engine(args) => block_on(builder, engine::run(args)),
+        Command::Dial(args) => block_on(builder, dial::run(args)),
+        Command::Bench(args) if args.is_load() => {
+            block_on(tokio::runtime::Builder::new_current_thread(), bench::run(args))
+        }
+        Command::Bench(args) => block_on(builder, bench::run(args)),
+        Command::Replay(args) => return replay::run(&args),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn block_on(
+    mut builder: tokio::runtime::Builder,
+    command: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    builder.enable_all().build().context("cannot start threads")?.block_on(command)
 }
 
 /// Shows the help that was asked for, or says in one line what is wrong with the arguments.

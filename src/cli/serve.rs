@@ -37,12 +37,33 @@ pub(super) struct Args {
     demo: Option<u16>,
 }
 
+/// What a server is started with.
+pub(super) struct Ready {
+    config: Config,
+    demo: Option<u16>,
+}
+
+impl Ready {
+    /// Threads that the configuration asks for.
+    pub(super) const fn threads(&self) -> Option<usize> {
+        self.config.server.threads
+    }
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// When it is wrong.
+pub(super) fn prepare(args: Args) -> anyhow::Result<Ready> {
+    let config = Config::load(&args.config, &environment()?)?;
+    Ok(Ready { config, demo: args.demo })
+}
+
 /// Serves until Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// When the configuration is wrong or the address cannot be listened on.
-pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let config = Config::load(&args.config, &environment()?)?;
+/// When the address cannot be listened on.
+pub(super) async fn run(Ready { config, demo }: Ready) -> anyhow::Result<()> {
     telemetry::init(&config.log)?;
     prepare_tapes(&config.tape)?;
     let address = config.server.listen();
@@ -51,7 +72,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     })?;
     let bound = listener.local_addr().context("cannot read the address listened on")?;
     let base = base_url(&config.server, bound);
-    let (server, demo) = match args.demo {
+    let (server, demo) = match demo {
         Some(count) => {
             let demo = DemoEngines::start(count, DemoOptions::default()).await?;
             let server = Server::with_engines(&config, demo.engines.clone(), base.clone());

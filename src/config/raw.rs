@@ -32,6 +32,7 @@ pub(super) struct RawServer {
     pub(super) port: Option<i64>,
     pub(super) public_url: Option<String>,
     pub(super) max_calls: Option<i64>,
+    pub(super) threads: Option<i64>,
     pub(super) shutdown_grace_s: Option<i64>,
 }
 

@@ -37,11 +37,14 @@ fn server(layers: &Layers<'_>) -> Result<ServerConfig, ConfigError> {
     let url = layers.text(over.public_url.as_ref(), "server.public_url", raw.public_url.as_ref());
     let max_calls =
         layers.number("server.max_calls", raw.max_calls, default.max_calls as u64, 1..=10_000)?;
+    let threads =
+        raw.threads.map(|given| layers.number("server.threads", Some(given), 0, 1..=1024));
     Ok(ServerConfig {
         host: host.map_or(Ok(default.host), |host| listen_host(&host))?,
         port: port(layers)?.unwrap_or(default.port),
         public_url: url.map(|url| public_url(&url)).transpose()?,
         max_calls: usize::try_from(max_calls).unwrap_or(default.max_calls),
+        threads: threads.transpose()?.and_then(|threads| usize::try_from(threads).ok()),
         shutdown_grace: layers.seconds(
             "server.shutdown_grace_s",
             raw.shutdown_grace_s,

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool that reports to its user")]
 
 mod checks;
+mod counts;
 mod setup;
 mod shell;
 mod tidy;
@@ -13,6 +14,7 @@ Usage: cargo xtask COMMAND
 
   demo [ARGUMENTS]     set up if needed, build, and talk to the demo: voice-bot demo ARGUMENTS
   test [--only STEP]   set up if needed, then run every check and test; --only may be repeated
+  counts [--write]     count the instructions of each part of a call; fail where one got dearer
   tidy                 check the house rules that the compiler and clippy do not know
   setup                install what the build needs and this machine lacks";
 
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
     let outcome = match *arguments {
         ["demo", ref rest @ ..] => demo(rest),
         ["test", ref rest @ ..] => checks::run_steps(rest),
+        ["counts"] => counts::run(false),
+        ["counts", "--write"] => counts::run(true),
         ["tidy"] => tidy::run(&shell::root()),
         ["setup"] => setup::build_tools(),
         _ => Err(USAGE.to_owned()),

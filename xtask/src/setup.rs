@@ -75,6 +75,15 @@ pub(crate) fn cpp_compiler() -> Result<(), String> {
     apt_install(&["g++"]).map_err(|e| format!("Set-up could not install a C++ compiler: {e}"))
 }
 
+/// Makes sure that there is valgrind, which counts instructions.
+pub(crate) fn valgrind() -> Result<(), String> {
+    if works("valgrind", "--version") {
+        return Ok(());
+    }
+    println!("Set-up: instructions are counted by valgrind, not found here; installing.");
+    apt_install(&["valgrind"]).map_err(|e| format!("Set-up could not install valgrind: {e}"))
+}
+
 /// Makes sure that there is a cargo-deny that can read our lock file.
 pub(crate) fn cargo_deny() -> Result<(), String> {
     if cargo_deny_version().is_some_and(|version| version >= parse_version(CARGO_DENY)) {

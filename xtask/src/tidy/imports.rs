@@ -61,7 +61,8 @@ const SHELL: House = House {
     face: &[("Server", "serve"), ("VoiceBot", "bot"), ("Conversation", "bot"), ("Heard", "bot")],
     table: &[
         ("main", &["cli"]),
-        ("cli", &["serve", "config", "dial", "engine", "tape", "telemetry"]),
+        ("cli", &["serve", "config", "dial", "engine", "bench", "tape", "telemetry"]),
+        ("bench", &["engine", "wav"]),
         ("bot", &["serve", "switchboard", "driver", "engine", "port", "config"]),
         ("server", &["serve", "switchboard", "driver", "engine", "port", "config"]),
         (

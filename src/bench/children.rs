@@ -1,0 +1,168 @@
+//! The two processes under test: the server and its load. Each is ended when it is dropped.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::BenchError;
+use super::load::{Order, Word};
+use super::process::Usage;
+
+/// How long either may take to start.
+const STARTING: Duration = Duration::from_secs(60);
+
+/// The server: `voice-bot serve` with a configuration of its own and nothing from around it.
+pub(super) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    complaints: Arc<AtomicU64>,
+}
+
+impl Server {
+    /// Starts a server for engines at these ports of this machine; `threads` 0 takes its default.
+    pub(super) async fn start(engines: &[u16], threads: usize) -> Result<Self, BenchError> {
+        let mut command = program(&["serve", "--config", "/dev/stdin"])?;
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|source| BenchError::Start { what: "the server", source })?;
+        let config = configuration(engines, threads);
+        if let Some(mut input) = child.stdin.take() {
+            // A server that does not read has a reason, and says it below.
+            drop(input.write_all(config.as_bytes()).await);
+        }
+        let said = child.stderr.take().map(|stderr| BufReader::new(stderr).lines());
+        let mut lines = said.ok_or_else(|| silent("the server", "has no output", ""))?;
+        let address = match timeout(STARTING, listening(&mut lines)).await {
+            Ok(address) => address?,
+            Err(_) => return Err(silent("the server", "does not listen in time", "")),
+        };
+        let complaints = Arc::new(AtomicU64::new(0));
+        tokio::spawn(listen(lines, Arc::clone(&complaints)));
+        Ok(Self { child, address, complaints })
+    }
+
+    /// How the process stands.
+    pub(super) fn usage(&self) -> Result<Usage, BenchError> {
+        Usage::of(self.child.id().unwrap_or_default())
+    }
+
+    /// Warnings and errors in its log so far.
+    pub(super) fn complaints(&self) -> u64 {
+        self.complaints.load(Ordering::Relaxed)
+    }
+}
+
+/// This program with these arguments, without our environment, ended when it is dropped.
+fn program(arguments: &[&str]) -> Result<Command, BenchError> {
+    let path = std::env::current_exe()
+        .map_err(|source| BenchError::Start { what: "this program again", source })?;
+    let mut command = Command::new(path);
+    command.args(arguments).env_clear().current_dir(std::env::temp_dir()).kill_on_drop(true);
+    Ok(command)
+}
+
+fn configuration(engines: &[u16], threads: usize) -> String {
+    let urls: Vec<_> = engines.iter().map(|port| format!("\"ws://127.0.0.1:{port}\"")).collect();
+    let mut text = String::from("[server]\nport = 0\nmax_calls = 10000\nshutdown_grace_s = 0\n");
+    if threads > 0 {
+        text.push_str(&format!("threads = {threads}\n"));
+    }
+    let limits = "[call]\nmax_duration_s = 86400\n[log]\nformat = \"json\"\n";
+    text + "[engine]\nurls = [" + &urls.join(", ") + "]\n" + limits
+}
+
+/// The address that the server says it listens on.
+async fn listening(lines: &mut Lines<BufReader<ChildStderr>>) -> Result<SocketAddr, BenchError> {
+    let mut last = String::new();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let message = serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default();
+        let address = message["address"]
+            .as_str()
+            .and_then(|url| url.strip_prefix("http://")?.trim_end_matches('/').parse().ok());
+        if let Some(address) = address {
+            return Ok(address);
+        }
+        last = line;
+    }
+    Err(silent("the server", "ended before it listened", &last))
+}
+
+/// Reads the log to its end, so that it never blocks the server.
+async fn listen(mut lines: Lines<BufReader<ChildStderr>>, complaints: Arc<AtomicU64>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        let bad = line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#);
+        complaints.fetch_add(u64::from(bad), Ordering::Relaxed);
+    }
+}
+
+/// The load: a process that plays the carrier and the engines.
+pub(super) struct Load {
+    child: Child,
+    orders: ChildStdin,
+    words: Lines<BufReader<ChildStdout>>,
+    /// The ports of its engines.
+    pub(super) engines: Vec<u16>,
+}
+
+impl Load {
+    /// Starts a load with that many engines.
+    pub(super) async fn start(engines: usize) -> Result<Self, BenchError> {
+        let mut command = program(&["bench", "load", "--engines", &engines.to_string()])?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|source| BenchError::Start { what: "the load", source })?;
+        let (Some(orders), Some(words)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(silent("the load", "has no input or output", ""));
+        };
+        let words = BufReader::new(words).lines();
+        let mut load = Self { child, orders, words, engines: Vec::new() };
+        let Word::Engines(ports) = load.word(STARTING).await? else {
+            return Err(unexpected("where its engines are"));
+        };
+        load.engines = ports;
+        Ok(load)
+    }
+
+    /// Tells it what to do.
+    pub(super) async fn obey(&mut self, order: Order) -> Result<(), BenchError> {
+        let line = serde_json::to_string(&order).expect("numbers and addresses serialize") + "\n";
+        let told = self.orders.write_all(line.as_bytes()).await;
+        told.map_err(|_| silent("the load", "takes no orders", ""))
+    }
+
+    /// What it says next, within `limit`.
+    pub(super) async fn word(&mut self, limit: Duration) -> Result<Word, BenchError> {
+        let line = match timeout(limit, self.words.next_line()).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None) | Err(_)) => return Err(silent("the load", "has ended", "")),
+            Err(_) => return Err(silent("the load", "says nothing", "")),
+        };
+        match serde_json::from_str(&line) {
+            Ok(Word::Failed(why)) => Err(BenchError::Load(why)),
+            Ok(word) => Ok(word),
+            Err(_) => Err(silent("the load", "cannot be understood", &line)),
+        }
+    }
+
+    /// How the process stands.
+    pub(super) fn usage(&self) -> Result<Usage, BenchError> {
+        Usage::of(self.child.id().unwrap_or_default())
+    }
+}
+
+/// Something else came than what it should say now.
+pub(super) fn unexpected(due: &str) -> BenchError {
+    silent("the load", "spoke out of turn", &format!("not {due}"))
+}
+
+fn silent(what: &'static str, problem: &'static str, said: &str) -> BenchError {
+    let said = if said.is_empty() { "nothing".to_owned() } else { said.to_owned() };
+    BenchError::Child { what, problem, said }
+}

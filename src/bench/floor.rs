@@ -1,0 +1,72 @@
+//! The floor: what the codec alone costs for as many calls, which no bridge can go below.
+
+use voice_bot_core::audio::frame::{Frame, Rate};
+use voice_bot_core::audio::mulaw;
+use voice_bot_core::audio::opus::{Decoder, Encoder, PACKET_FRAMES};
+
+use super::BenchError;
+use super::canned::{caller_frames, engine_packets};
+use super::process::own_thread_ns;
+
+/// CPU time that one measurement should take at least, in seconds.
+const ENOUGH: f64 = 1.0;
+/// What a second of a call costs about, in seconds: only to choose how long to measure.
+const GUESS: f64 = 0.002;
+
+/// Milliseconds of CPU for each second of each of `calls` calls, encoding and decoding alone.
+///
+/// The calls take turns, 20 ms at a time, so that each finds the caches as cold as it would in a
+/// real server with that many.
+///
+/// # Errors
+/// [`BenchError`] where the codec or `/proc` fails.
+pub fn measure(calls: usize) -> Result<f64, BenchError> {
+    let seconds = (ENOUGH / GUESS / calls.max(1) as f64).clamp(1.0, 120.0).ceil() as usize;
+    let mut lines = (0..calls).map(Line::new).collect::<Result<Vec<_>, _>>()?;
+    let frames: Vec<_> = caller_frames()
+        .iter()
+        .filter_map(|codes| Frame::new(Rate::Hz8000, mulaw::decode_all(codes)))
+        .collect();
+    let packets = engine_packets()?;
+    let warm_up = 50;
+    let mut begun = 0;
+    for tick in 0..warm_up + 50 * seconds {
+        if tick == warm_up {
+            begun = own_thread_ns()?;
+        }
+        for line in &mut lines {
+            line.tick(tick, &frames, &packets)?;
+        }
+    }
+    let used = own_thread_ns()?.saturating_sub(begun) as f64 / 1e6;
+    Ok(used / (seconds * calls.max(1)) as f64)
+}
+
+struct Line {
+    encoder: Encoder,
+    decoder: Decoder,
+    /// Where this call is in the sounds that all share.
+    at: usize,
+}
+
+impl Line {
+    fn new(index: usize) -> Result<Self, BenchError> {
+        let rate = Rate::Hz8000;
+        Ok(Self { encoder: Encoder::new(rate)?, decoder: Decoder::new(rate)?, at: index * 37 })
+    }
+
+    fn tick(
+        &mut self,
+        tick: usize,
+        frames: &[Frame],
+        packets: &[Vec<u8>],
+    ) -> Result<(), BenchError> {
+        let at = self.at + tick;
+        std::hint::black_box(self.encoder.push(&frames[at % frames.len()])?);
+        if at.is_multiple_of(PACKET_FRAMES) {
+            let packet = &packets[at / PACKET_FRAMES % packets.len()];
+            std::hint::black_box(self.decoder.decode(packet)?);
+        }
+        Ok(())
+    }
+}

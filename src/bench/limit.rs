@@ -1,0 +1,53 @@
+//! How many calls a server holds before it makes them late.
+
+use super::BenchError;
+use super::calls::{Level, Plan, measure};
+
+/// The greatest delay that 99 of 100 may reach, each way, in milliseconds.
+pub const GOOD_P99_MS: f32 = 5.0;
+/// Most calls that are tried.
+const MOST: usize = 2000;
+/// The search ends when good and bad are this close, as a share of the good.
+const CLOSE: f64 = 0.05;
+
+/// Whether every call was served in time.
+#[must_use]
+pub fn is_good(level: &Level) -> bool {
+    let held = &level.held;
+    held.failed == 0 && held.inbound.p99_ms <= GOOD_P99_MS && held.outbound.p99_ms <= GOOD_P99_MS
+}
+
+/// The most calls found that are served in time, beginning at `plan.calls`, and all that was tried,
+/// in the order in which it was tried. `None` when not even the first number is.
+///
+/// # Errors
+/// As [`measure`]. A number of calls that cannot even be set up counts as too many.
+pub async fn find(
+    plan: Plan,
+    mut seen: impl FnMut(&Level),
+) -> Result<(Option<usize>, Vec<Level>), BenchError> {
+    let mut levels = Vec::new();
+    let (mut good, mut bad) = (0, MOST + 1);
+    let mut next = plan.calls.clamp(1, MOST);
+    loop {
+        let served = match measure(Plan { calls: next, ..plan }).await {
+            Ok(level) => {
+                seen(&level);
+                let served = is_good(&level);
+                levels.push(level);
+                served
+            }
+            Err(BenchError::Load(_)) if good > 0 => false,
+            Err(error) => return Err(error),
+        };
+        if served {
+            good = next;
+        } else {
+            bad = next;
+        }
+        if good == 0 || good >= MOST || (bad - good) as f64 <= good as f64 * CLOSE {
+            return Ok(((good > 0).then_some(good), levels));
+        }
+        next = if bad > MOST { (good * 2).min(MOST) } else { usize::midpoint(good, bad) };
+    }
+}

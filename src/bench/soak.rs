@@ -1,0 +1,144 @@
+//! Whether a server gives everything back: many short calls, then some long ones, then zero.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::BenchError;
+use super::calls::{Plan, given_back, hold};
+use super::children::{Load, Server, unexpected};
+use super::load::{Churned, Held, Order, Word};
+use super::process::Holds;
+
+/// What a server's memory may have grown by beyond its idle state after its first calls, in kB: the
+/// allocator keeps some of what was freed, and records of the latest calls are kept on purpose.
+pub const GROWTH_KB: u64 = 8 * 1024;
+/// How long a caller of a short call speaks, in frames of 20 ms.
+const SHORT_FRAMES: u64 = 20;
+/// What a short call may take on average, when as many run at once as may.
+const SHORT_CALL: Duration = Duration::from_secs(5);
+/// How long the allocator is left to settle.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// How to soak.
+#[derive(Debug, Clone, Copy)]
+pub struct Soak {
+    /// Short calls altogether.
+    pub short_calls: usize,
+    /// Calls at once, short and long.
+    pub calls: usize,
+    /// How long the long calls last.
+    pub long: Duration,
+    /// Worker threads of the server; 0 for as many as it takes by itself.
+    pub threads: usize,
+}
+
+/// What a server held, from beginning to end.
+#[derive(Debug, Clone, Serialize)]
+pub struct Soaked {
+    /// Before any call.
+    pub fresh: Holds,
+    /// After as many short calls as run at once: what idle means from then on.
+    pub idle: Holds,
+    /// After the short calls.
+    pub after_short: Holds,
+    /// Among the long calls, at their end.
+    pub during_long: Holds,
+    /// After the long calls.
+    pub after_long: Holds,
+    /// The short calls.
+    pub churned: Churned,
+    /// The long calls.
+    pub held: Held,
+    /// Warnings and errors in the server's log.
+    pub complaints: u64,
+}
+
+impl Soaked {
+    /// What is wrong with it, if anything.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (when, holds) in [("short", self.after_short), ("long", self.after_long)] {
+            let mut differs = |what: &str, idle: usize, now: usize| {
+                if now != idle {
+                    faults.push(format!("{now} {what} after the {when} calls, {idle} before"));
+                }
+            };
+            differs("open files", self.idle.files, holds.files);
+            differs("threads", self.idle.threads, holds.threads);
+            let grown = holds.resident_kb.saturating_sub(self.idle.resident_kb);
+            if grown > GROWTH_KB {
+                faults.push(format!("{grown} kB more after the {when} calls, {GROWTH_KB} allowed"));
+            }
+        }
+        let failed = self.churned.failed + self.held.failed;
+        if failed > 0 {
+            let why = self.churned.why.as_deref().unwrap_or("a long call did not end in order");
+            faults.push(format!("{failed} calls failed, the first because: {why}"));
+        }
+        faults
+    }
+}
+
+/// Soaks a server; `say` hears what is being done.
+///
+/// # Errors
+/// [`BenchError`] when a process cannot be started or breaks off.
+pub async fn run(plan: Soak, say: impl Fn(&str)) -> Result<Soaked, BenchError> {
+    // An engine is free again a moment after its call, so there are more of them than calls.
+    let mut load = Load::start(2 * plan.calls).await?;
+    let server = Server::start(&load.engines, plan.threads).await?;
+    sleep(SETTLE).await;
+    let fresh = server.usage()?.holds;
+    say("warming up");
+    let mut first = churn(&mut load, &server, plan, plan.calls).await?;
+    given_back(&server, fresh).await?;
+    sleep(SETTLE).await;
+    let idle = server.usage()?.holds;
+    say("making short calls");
+    let mut churned = churn(&mut load, &server, plan, plan.short_calls).await?;
+    churned.failed += first.failed;
+    churned.why = first.why.take().or(churned.why);
+    given_back(&server, idle).await?;
+    sleep(SETTLE).await;
+    let after_short = server.usage()?.holds;
+    say("holding long calls");
+    let long = Plan {
+        calls: plan.calls,
+        warm_up: Duration::from_secs(3).min(plan.long),
+        measure: plan.long,
+        threads: plan.threads,
+    };
+    let window = hold(&mut load, &server, long).await?;
+    given_back(&server, idle).await?;
+    sleep(SETTLE).await;
+    let after_long = server.usage()?.holds;
+    Ok(Soaked {
+        fresh,
+        idle,
+        after_short,
+        during_long: window.during,
+        after_long,
+        churned,
+        held: window.held,
+        complaints: server.complaints(),
+    })
+}
+
+async fn churn(
+    load: &mut Load,
+    server: &Server,
+    plan: Soak,
+    calls: usize,
+) -> Result<Churned, BenchError> {
+    let order =
+        Order::Churn { server: server.address, calls, at_once: plan.calls, frames: SHORT_FRAMES };
+    load.obey(order).await?;
+    let rounds = u32::try_from(calls / plan.calls.max(1) + 10).unwrap_or(u32::MAX);
+    let Word::Churned(churned) = load.word(SHORT_CALL.saturating_mul(rounds)).await? else {
+        return Err(unexpected("how the short calls went"));
+    };
+    Ok(churned)
+}

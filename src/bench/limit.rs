@@ -7,6 +7,8 @@ use super::calls::{Level, Plan, measure};
 pub const GOOD_P99_MS: f32 = 5.0;
 /// Most calls that are tried.
 const MOST: usize = 2000;
+/// How often a number of calls is tried before it counts as too many.
+const TRIES: usize = 2;
 /// The search ends when good and bad are this close, as a share of the good.
 const CLOSE: f64 = 0.05;
 
@@ -17,8 +19,9 @@ pub fn is_good(level: &Level) -> bool {
     held.failed == 0 && held.inbound.p99_ms <= GOOD_P99_MS && held.outbound.p99_ms <= GOOD_P99_MS
 }
 
-/// The most calls found that are served in time, beginning at `plan.calls`, and all that was tried,
-/// in the order in which it was tried. `None` when not even the first number is.
+/// The most calls found that are served in time, searched for from `plan.calls` on, and all that was
+/// tried, in its order. `None` when not even one call is. What fails is tried once more, since
+/// whatever else the machine does makes calls late, but never early.
 ///
 /// # Errors
 /// As [`measure`]. A number of calls that cannot even be set up counts as too many.
@@ -30,24 +33,29 @@ pub async fn find(
     let (mut good, mut bad) = (0, MOST + 1);
     let mut next = plan.calls.clamp(1, MOST);
     loop {
-        let served = match measure(Plan { calls: next, ..plan }).await {
-            Ok(level) => {
-                seen(&level);
-                let served = is_good(&level);
-                levels.push(level);
-                served
+        let mut served = false;
+        for _ in 0..TRIES {
+            match measure(Plan { calls: next, ..plan }).await {
+                Ok(level) => {
+                    seen(&level);
+                    served = is_good(&level);
+                    levels.push(level);
+                }
+                Err(BenchError::Load(_)) if good > 0 => {}
+                Err(error) => return Err(error),
             }
-            Err(BenchError::Load(_)) if good > 0 => false,
-            Err(error) => return Err(error),
-        };
+            if served {
+                break;
+            }
+        }
         if served {
             good = next;
         } else {
             bad = next;
         }
-        if good == 0 || good >= MOST || (bad - good) as f64 <= good as f64 * CLOSE {
+        if bad == 1 || good >= MOST || (good > 0 && (bad - good) as f64 <= good as f64 * CLOSE) {
             return Ok(((good > 0).then_some(good), levels));
         }
-        next = if bad > MOST { (good * 2).min(MOST) } else { usize::midpoint(good, bad) };
+        next = if bad > MOST { (good * 2).min(MOST) } else { usize::midpoint(good, bad).max(1) };
     }
 }

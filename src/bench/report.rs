@@ -111,7 +111,7 @@ pub fn limit(found: Option<usize>, threads: usize) -> String {
                 "\n{threads} holds {calls} calls with 99 of 100 delays within {GOOD_P99_MS} ms\n"
             )
         }
-        None => format!("\n{threads} does not even hold the first number of calls in time\n"),
+        None => format!("\n{threads} does not even hold one call in time\n"),
     }
 }
 

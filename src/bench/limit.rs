@@ -19,8 +19,8 @@ pub fn is_good(level: &Level) -> bool {
     held.failed == 0 && held.inbound.p99_ms <= GOOD_P99_MS && held.outbound.p99_ms <= GOOD_P99_MS
 }
 
-/// The most calls found that are served in time, searched for from `plan.calls` on, and all that was
-/// tried, in its order. `None` when not even one call is. What fails is tried once more, since
+/// The most calls found that are served in time, searched for from `plan.calls` on, and all that
+/// was tried, in its order. `None` when not even one call is. What fails is tried again, since
 /// whatever else the machine does makes calls late, but never early.
 ///
 /// # Errors

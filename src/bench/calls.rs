@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::BenchError;
 use super::children::{Load, Server, unexpected};
-use super::floor;
+use super::floor::{self, Pace};
 use super::load::{Held, Order, Word};
 use super::process::{Cpu, Holds, Usage};
 
@@ -44,8 +44,11 @@ pub struct Level {
     pub server: Cpu,
     /// The load's CPU time.
     pub load: Cpu,
-    /// The codec's alone, in milliseconds for each second of a call; mean of before and after.
+    /// The codec's alone at the calls' own pace, in milliseconds for each second of a call; mean of
+    /// before and after.
     pub floor_ms: f64,
+    /// The same without a pause between the calls.
+    pub flat_out_ms: f64,
     /// The server's CPU time over the floor.
     pub ratio: f64,
     /// What the server held before, during and after the calls.
@@ -68,7 +71,7 @@ pub struct Level {
 /// # Errors
 /// [`BenchError`] when a process cannot be started or breaks off.
 pub async fn measure(plan: Plan) -> Result<Level, BenchError> {
-    let floor_before = floor_of(plan.calls).await?;
+    let floor_before = floor_of(plan.calls, Pace::RealTime).await?;
     let mut load = Load::start(plan.calls).await?;
     let server = Server::start(&load.engines, plan.threads).await?;
     sleep(SETTLE).await;
@@ -78,7 +81,8 @@ pub async fn measure(plan: Plan) -> Result<Level, BenchError> {
     let after = given_back(&server, idle).await?;
     let complaints = server.complaints();
     drop((server, load));
-    let floor_ms = f64::midpoint(floor_before, floor_of(plan.calls).await?);
+    let floor_ms = f64::midpoint(floor_before, floor_of(plan.calls, Pace::RealTime).await?);
+    let flat_out_ms = floor_of(plan.calls, Pace::FlatOut).await?;
     let grown = during.resident_kb.saturating_sub(idle.resident_kb);
     Ok(Level {
         calls: plan.calls,
@@ -86,6 +90,7 @@ pub async fn measure(plan: Plan) -> Result<Level, BenchError> {
         server: used,
         load: load_used,
         floor_ms,
+        flat_out_ms,
         ratio: used.ms / floor_ms,
         idle,
         during,
@@ -160,7 +165,7 @@ pub(super) async fn given_back(server: &Server, idle: Holds) -> Result<Holds, Be
     Ok(server.usage()?.holds)
 }
 
-async fn floor_of(calls: usize) -> Result<f64, BenchError> {
-    let measured = spawn_blocking(move || floor::measure(calls)).await;
+async fn floor_of(calls: usize, pace: Pace) -> Result<f64, BenchError> {
+    let measured = spawn_blocking(move || floor::measure(calls, pace)).await;
     measured.unwrap_or_else(|broken| Err(BenchError::Load(broken.to_string())))
 }

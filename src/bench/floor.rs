@@ -1,6 +1,8 @@
 //! The floor: what the codec alone costs for as many calls, which no bridge can go below.
 
-use voice_bot_core::audio::frame::{Frame, Rate};
+use std::time::{Duration, Instant};
+
+use voice_bot_core::audio::frame::{FRAME, Frame, Rate};
 use voice_bot_core::audio::mulaw;
 use voice_bot_core::audio::opus::{Decoder, Encoder, PACKET_FRAMES};
 
@@ -8,10 +10,22 @@ use super::BenchError;
 use super::canned::{caller_frames, engine_packets};
 use super::process::own_thread_ns;
 
-/// CPU time that one measurement should take at least, in seconds.
+/// CPU time that one measurement flat out should take at least, in seconds.
 const ENOUGH: f64 = 1.0;
 /// What a second of a call costs about, in seconds: only to choose how long to measure.
 const GUESS: f64 = 0.002;
+/// How long a measurement in real time takes, in seconds.
+const REAL_TIME: usize = 5;
+
+/// How fast the calls go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As calls do, spread over each 20 ms: between two of them the processor does nothing, and
+    /// slows down and forgets as it does under real calls.
+    RealTime,
+    /// Without a pause.
+    FlatOut,
+}
 
 /// Milliseconds of CPU for each second of each of `calls` calls, encoding and decoding alone.
 ///
@@ -20,8 +34,11 @@ const GUESS: f64 = 0.002;
 ///
 /// # Errors
 /// [`BenchError`] where the codec or `/proc` fails.
-pub fn measure(calls: usize) -> Result<f64, BenchError> {
-    let seconds = (ENOUGH / GUESS / calls.max(1) as f64).clamp(1.0, 120.0).ceil() as usize;
+pub fn measure(calls: usize, pace: Pace) -> Result<f64, BenchError> {
+    let seconds = match pace {
+        Pace::RealTime => REAL_TIME,
+        Pace::FlatOut => (ENOUGH / GUESS / calls.max(1) as f64).clamp(1.0, 120.0).ceil() as usize,
+    };
     let mut lines = (0..calls).map(Line::new).collect::<Result<Vec<_>, _>>()?;
     let frames: Vec<_> = caller_frames()
         .iter()
@@ -30,16 +47,29 @@ pub fn measure(calls: usize) -> Result<f64, BenchError> {
     let packets = engine_packets()?;
     let warm_up = 50;
     let mut begun = 0;
+    let start = Instant::now();
     for tick in 0..warm_up + 50 * seconds {
         if tick == warm_up {
             begun = own_thread_ns()?;
         }
-        for line in &mut lines {
+        let count = lines.len();
+        for (index, line) in lines.iter_mut().enumerate() {
+            if pace == Pace::RealTime {
+                wait_for(start + FRAME * tick as u32 + FRAME * index as u32 / count as u32);
+            }
             line.tick(tick, &frames, &packets)?;
         }
     }
     let used = own_thread_ns()?.saturating_sub(begun) as f64 / 1e6;
     Ok(used / (seconds * calls.max(1)) as f64)
+}
+
+/// Waits for that moment in steps of a millisecond, as timers do.
+fn wait_for(at: Instant) {
+    let wait = at.saturating_duration_since(Instant::now());
+    if !wait.is_zero() {
+        std::thread::sleep(wait.max(Duration::from_millis(1)));
+    }
 }
 
 struct Line {

@@ -98,6 +98,14 @@ pub fn calls_details(levels: &[Level]) -> String {
             ),
         );
     }
+    text += "\nfloor: the codec alone, at the calls' pace; flat out it takes, in ms:";
+    for Level { calls, flat_out_ms, .. } in levels {
+        let entry = format!(" {flat_out_ms:.2} ({calls})");
+        let last = text.lines().last().map_or(0, |last| last.chars().count());
+        text += if last + entry.chars().count() > 80 { "\n " } else { "" };
+        text += &entry;
+    }
+    text.push('\n');
     text
 }
 
@@ -170,6 +178,7 @@ mod tests {
             server: cpu,
             load: cpu,
             floor_ms: 1.9,
+            flat_out_ms: 1.4,
             ratio: 1.31,
             idle: holds,
             during: holds,

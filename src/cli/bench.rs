@@ -35,8 +35,9 @@ JSON: version, cores, server_threads (0: as many as cores);
   parts[]: part, codec (whether it holds the codec), frame_ns (CPU for 20 ms of audio), second_ms
     (for a second of it);
   levels[]: calls, seconds; server, load: ms, user_ms, system_ms (CPU for each second of each
-    call), core_percent; floor_ms (the codec alone), ratio (server.ms over floor_ms); idle, during,
-    after: resident_kb, threads, files; call_kb (memory of a call); complaints (in the log);
+    call), core_percent; floor_ms (the codec alone, at the calls' pace), flat_out_ms (the same
+    without a pause), ratio (server.ms over floor_ms); idle, during, after: resident_kb, threads,
+    files; call_kb (memory of a call); complaints (in the log);
     inbound (frame that completes a packet -> packet at the engine), outbound (engine's message ->
     first media at the carrier), lateness (of the load itself): count, p50_ms, p90_ms, p99_ms,
     max_ms; frames, packets, unanswered, refused, resyncs, underruns, underrun_ms, depth_mean_ms,

@@ -470,7 +470,8 @@ proptest! {
         prop_assert_eq!(&read.entries, &bench.tape.entries);
         prop_assert_eq!(read.end, bench.tape.end);
         if keeps == ALL {
-            let again: Vec<Input> = read.entries.iter().map(|entry| entry.to_input(0, None)).collect();
+            let entries = read.entries.iter();
+            let again: Vec<Input> = entries.map(|entry| entry.to_input(0, None)).collect();
             prop_assert_eq!(again, told);
         }
     }

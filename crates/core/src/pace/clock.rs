@@ -25,8 +25,10 @@ const EARLY: Duration = Duration::from_millis(200);
 const BACK: Duration = Duration::from_secs(10);
 /// What may become due at once, after this program itself was held up.
 const CATCH_UP: Duration = Duration::from_secs(1);
-/// This many pieces in a row that come late or twice show that the time stamps are wrong.
+/// This many pieces in a row that come late or twice show that the time stamps are wrong,
 const OLD_IN_A_ROW: u32 = 25;
+/// if they took this long to come: what was sent twice during a stall comes all at once.
+const OLD_FOR: Duration = Duration::from_millis(400);
 
 /// Whether the engine can take more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub(crate) struct InputClock {
     concealer: Concealer,
     /// Pieces that came late or twice since one did not.
     old_in_a_row: u32,
+    /// When the first of them came, on our clock.
+    old_since: i64,
     given: i64,
     /// Frames given since one was last left out of speech.
     since_shortened: u32,
@@ -87,6 +91,7 @@ impl InputClock {
             waiting: Waiting::new(rate),
             concealer: Concealer::new(rate),
             old_in_a_row: 0,
+            old_since: 0,
             given: 0,
             since_shortened: ONE_IN,
             hold: None,
@@ -203,7 +208,21 @@ impl InputClock {
     fn is_plausible(&self, start: i64, length: i64) -> bool {
         let latest = self.clock - self.transit.formerly().unwrap_or(0) + samples(EARLY, self.rate);
         let earliest = self.order.tail() - samples(BACK, self.rate);
-        start >= earliest && start + length <= latest && self.old_in_a_row < OLD_IN_A_ROW
+        let is_new = start + length > self.order.tail();
+        start >= earliest && start + length <= latest && (is_new || !self.is_only_old())
+    }
+
+    /// Whether what comes has been late or twice for so long that its time stamps must be wrong.
+    fn is_only_old(&self) -> bool {
+        let lasting = self.clock - self.old_since >= samples(OLD_FOR, self.rate);
+        self.old_in_a_row >= OLD_IN_A_ROW && lasting
+    }
+
+    fn count_old(&mut self) {
+        if self.old_in_a_row == 0 {
+            self.old_since = self.clock;
+        }
+        self.old_in_a_row = self.old_in_a_row.saturating_add(1);
     }
 
     /// Audio without a time stamp, or with one that cannot be: our clock tells the caller's time.
@@ -224,8 +243,8 @@ impl InputClock {
             } else {
                 self.tally.jumps += 1;
                 // It may be a new beginning, or very old; if it is new, the next will say so too.
-                if place.is_some_and(|place| place < tail) && self.old_in_a_row < OLD_IN_A_ROW {
-                    self.old_in_a_row += 1;
+                if place.is_some_and(|place| place < tail) && !self.is_only_old() {
+                    self.count_old();
                     self.tally.late += length;
                     return;
                 }
@@ -258,9 +277,13 @@ impl InputClock {
             self.tally.duplicate += old;
         }
         let new = &samples[old as usize..];
-        self.old_in_a_row = if new.is_empty() { self.old_in_a_row + 1 } else { 0 };
         self.waiting.append(new);
         self.order.advance(self.order.tail() + new.len() as i64);
+        if new.is_empty() {
+            self.count_old();
+        } else {
+            self.old_in_a_row = 0;
+        }
     }
 
     /// Appends the pieces whose turn has come, and what is missing before them.

@@ -455,6 +455,42 @@ fn eight_hours_of_drift_build_up_nothing() {
     }
 }
 
+#[test]
+fn a_burst_that_comes_twice_is_left_out_once() {
+    for length in [24, 25, 26, 40, 100] {
+        let mut line = Line::new();
+        let burst = 50..50 + length;
+        let end = burst.end * 20 * MS;
+        line.frames(0..500, |n| if burst.contains(&n) { end - (n + 1) * 20 * MS } else { 0 });
+        for n in burst {
+            line.send(end + 3 * MS, ms(n * 20), speech(n));
+        }
+        line.run(500 * 20 * MS);
+        let c = line.clock.counters();
+        assert_eq!((c.duplicate_ms, c.late_ms, c.jumps), (length * 20, 0, 0), "{length}: {c:?}");
+        assert_eq!(line.ahead(500), 0, "{length}: {c:?}");
+    }
+}
+
+#[test]
+fn what_is_new_is_believed_after_a_burst_and_a_stall() {
+    let mut line = Line::new();
+    let late = |n| match n {
+        50..80 => (80 - n - 1) * 20 * MS,
+        80..100 => (100 - n - 1) * 20 * MS,
+        _ => 0,
+    };
+    line.frames(0..500, late);
+    for n in 50..80 {
+        line.send(80 * 20 * MS - MS, ms(n * 20), speech(n));
+        line.send(80 * 20 * MS + MS, ms(n * 20), speech(n));
+    }
+    line.run(500 * 20 * MS);
+    let c = line.clock.counters();
+    assert_eq!((c.duplicate_ms, c.late_ms, c.jumps), (2 * 30 * 20, 0, 0), "{c:?}");
+    assert_eq!(line.ahead(500), 0, "{c:?}");
+}
+
 /// What a bad line does to a frame.
 #[derive(Debug, Clone)]
 enum Trouble {

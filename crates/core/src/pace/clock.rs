@@ -237,17 +237,17 @@ impl InputClock {
         let burst = if burst < wobble { 0 } else { burst };
         let start = tail + paused - burst;
         if let Some(at) = at {
+            let old = place.is_some_and(|place| place < tail);
             let contiguous = place.is_some_and(|place| (place - tail).abs() < wobble);
-            if contiguous || self.order.goes_on(at, length) {
+            let goes_on = contiguous || self.order.goes_on(at, length);
+            self.tally.jumps += u64::from(!goes_on);
+            if goes_on || (old && self.is_only_old()) {
                 self.order.anchor(at, start);
-            } else {
-                self.tally.jumps += 1;
+            } else if old {
                 // It may be a new beginning, or very old; if it is new, the next will say so too.
-                if place.is_some_and(|place| place < tail) && !self.is_only_old() {
-                    self.count_old();
-                    self.tally.late += length;
-                    return;
-                }
+                self.count_old();
+                self.tally.late += length;
+                return;
             }
         }
         self.order.advance(tail - burst);

@@ -456,6 +456,19 @@ fn eight_hours_of_drift_build_up_nothing() {
 }
 
 #[test]
+fn time_stamps_that_begin_again_soon_are_found_out() {
+    let mut line = Line::new();
+    for n in 0..400 {
+        line.send((n + 1) * 20 * MS, ms(n % 200 * 20), speech(n));
+    }
+    line.run(400 * 20 * MS);
+    let numbers: Vec<_> = (0..200).chain(225..400).collect();
+    assert_eq!(line.numbers(), numbers);
+    let c = line.clock.counters();
+    assert!(line.ahead(400).abs() <= 5 && c.jumps == 1, "{c:?}");
+}
+
+#[test]
 fn a_burst_that_comes_twice_is_left_out_once() {
     for length in [24, 25, 26, 40, 100] {
         let mut line = Line::new();

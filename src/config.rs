@@ -250,8 +250,8 @@ pub struct LatencyConfig {
 impl Default for LatencyConfig {
     fn default() -> Self {
         Self {
-            bound: Duration::from_millis(320),
-            stale: Duration::from_millis(240),
+            bound: Duration::from_millis(240),
+            stale: Duration::from_millis(160),
             late_per_minute: 1,
             slow_percent: 98,
             slow_engine: Some(Duration::from_secs(20)),

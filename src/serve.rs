@@ -227,6 +227,9 @@ pub fn call_config(
         clock: clock::Config::default(),
         speed: speed::Config {
             slow_below: latency.slow_percent as f32 / 100.0,
+            held_above: speed::Config::default()
+                .held_above
+                .min(latency.slow_percent as f32 / 100.0),
             give_up_after: latency.slow_engine,
             ..speed::Config::default()
         },

@@ -222,7 +222,7 @@ fn latency(layers: &Layers<'_>) -> Result<LatencyConfig, ConfigError> {
             "latency.slow_percent",
             raw.slow_percent,
             default.slow_percent,
-            50..=100,
+            50..=99,
         )?,
         slow_engine: (!slow_engine.is_zero()).then_some(slow_engine),
     })

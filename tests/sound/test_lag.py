@@ -129,4 +129,5 @@ def test_the_engines_clock_is_kept_through_a_burst(recordings):
 def test_a_stall_of_the_engine_is_made_up_for(recordings):
     stall = recordings["engine stalls"]
     assert stall.counted("governor", "concealed_ms", "padded_ms", "underruns") > 0
-    assert stall.counted("governor", *SHORTENED) >= 1000
+    # What the engine was not fed meanwhile it never says, and nobody has to cut it.
+    assert stall.counted("governor", *SHORTENED) + stall.counted("clock", "skipped_ms") >= 1000

@@ -49,8 +49,12 @@ impl Call {
         }
     }
 
-    /// Ends what the caller heard until now.
+    /// Ends what the caller heard until now. What a stall has piled up of it is not played.
     fn end_start(&mut self, now: Instant) {
+        if self.outbound.as_mut().is_some_and(|track| track.clear_start(now)) {
+            self.outputs.push_back(Output::Caller(caller::Command::Clear));
+            return;
+        }
         match self.outbound.as_mut().map(|track| track.end_start(now)) {
             Some(Ok(Some(audio))) => {
                 self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
@@ -62,6 +66,9 @@ impl Call {
 
     fn open_tracks(&mut self, now: Instant) {
         let Some(link) = self.link else { return };
+        if let (false, Some(outbound)) = (link.lockstep, &mut self.outbound) {
+            outbound.governor.relax();
+        }
         self.speed = link.lockstep.then(|| SpeedWatch::new(self.config.speed));
         let clock = self.config.clock;
         let inbound = self.inbound.as_mut().map_or(Ok(()), |track| track.open(link.format, clock));
@@ -90,7 +97,9 @@ impl Call {
 
     fn close_engine(&mut self, reason: EndReason) {
         if let Some(inbound) = &mut self.inbound {
-            self.record.clock = inbound.clock();
+            if let Some(clock) = inbound.clock() {
+                self.record.clock = clock;
+            }
             inbound.close();
         }
         if self.engine == EngineSide::Opened {

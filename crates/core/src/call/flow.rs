@@ -87,7 +87,7 @@ impl Call {
                 Err(CodecError) => return self.signal(Signal::Codec, now),
             }
         }
-        self.skip_unfed();
+        self.skip_unfed(now);
     }
 
     fn feed_engine(&mut self, audio: Audio, now: Instant) {
@@ -104,11 +104,14 @@ impl Call {
     }
 
     /// What the engine is not fed it will not answer, so nobody need wait for it.
-    fn skip_unfed(&mut self) {
+    fn skip_unfed(&mut self, now: Instant) {
         let Some(inbound) = &self.inbound else { return };
-        let clock = inbound.clock();
+        let Some(clock) = inbound.clock() else { return };
         let unfed = clock.skipped_ms;
         if let Some(outbound) = &mut self.outbound {
+            if inbound.is_stalled() {
+                outbound.governor.upset(now);
+            }
             outbound.governor.skipped(Duration::from_millis(unfed.saturating_sub(self.unfed_ms)));
         }
         self.unfed_ms = unfed;
@@ -136,8 +139,7 @@ impl Call {
                 Err(CodecError) => return self.signal(Signal::Codec, now),
             }
         }
-        let mark = self.outbound.as_mut().and_then(|outbound| outbound.governor.due_mark(now));
-        self.outputs.extend(mark.map(|mark| Output::Caller(caller::Command::Mark(mark))));
+        self.send_mark(now);
     }
 
     /// Plays what the caller hears until the engine is ready.
@@ -148,10 +150,16 @@ impl Call {
                 Ok(Some(audio)) => {
                     self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
                 }
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(CodecError) => return self.signal(Signal::Codec, now),
             }
         }
+        self.send_mark(now);
+    }
+
+    fn send_mark(&mut self, now: Instant) {
+        let mark = self.outbound.as_mut().and_then(|outbound| outbound.governor.due_mark(now));
+        self.outputs.extend(mark.map(|mark| Output::Caller(caller::Command::Mark(mark))));
     }
 
     fn watch_speed(&mut self, now: Instant) {

@@ -197,10 +197,7 @@ impl Call {
         }
         let outbound = Outbound::new(format, &self.persona.start, self.config.governor);
         match (Inbound::new(format), outbound) {
-            (Ok(inbound), Ok(mut outbound)) => {
-                // With nothing queued it comes back at once, and tells how long the way is.
-                let mark = caller::Command::Mark(outbound.governor.mark(now));
-                self.outputs.push_back(Output::Caller(mark));
+            (Ok(inbound), Ok(outbound)) => {
                 self.inbound = Some(inbound);
                 self.outbound = Some(outbound);
                 self.caller_started = Some(now);

@@ -8,14 +8,14 @@ use crate::audio::frame::FRAME;
 use crate::leg::Mark;
 
 /// Audio between two marks.
-const MARK_EVERY: Duration = Duration::from_millis(480);
+const MARK_EVERY: Duration = Duration::from_millis(320);
 
 /// Marks that may be under way; beyond, none is set until one comes back.
 const MAX_PENDING: usize = 16;
 
 /// Echoes that tell of a deeper queue only together: the fastest of them counts, as a late echo
 /// may have been late on its way.
-const ECHOES: usize = 4;
+const ECHOES: usize = 3;
 
 /// Echoes that tell how uneven the way is.
 const WAYS: usize = 16;
@@ -32,7 +32,7 @@ const SLACK: i64 = 40_000;
 const MOST_SPREAD: i64 = 200_000;
 
 /// A mark that is later than this will not come, in microseconds.
-const LOST: i64 = 10_000_000;
+const LOST: i64 = 4_000_000;
 
 /// The carrier's queue, as seen from here.
 ///
@@ -47,6 +47,8 @@ pub(crate) struct CarrierDepth {
     generation: u32,
     marks: u64,
     since_mark: Duration,
+    /// When the last mark was set.
+    marked: Option<Instant>,
     pending: VecDeque<Pending>,
     /// How much later than estimated the last marks came back, in microseconds.
     errors: VecDeque<i64>,
@@ -86,11 +88,16 @@ impl CarrierDepth {
         Some(ends.checked_sub(left).unwrap_or(ends).max(now))
     }
 
-    /// How unevenly what is sent gets there: half of the unevenness of the way there and back.
+    /// How unevenly what is sent gets there: half of the unevenness of the way there and back. One
+    /// late echo, or one that a stall held up, makes no jitter.
     pub(crate) fn jitter(&self) -> Duration {
         let least = self.errors.iter().min().copied().unwrap_or(0);
-        let spread = self.spread(least).clamp(0, MOST_SPREAD).unsigned_abs();
-        Duration::from_micros(spread / 2)
+        let spread = |error: &i64| error - least;
+        let mut spreads: Vec<_> = self.errors.iter().map(spread).collect();
+        spreads.retain(|spread| *spread < MOST_SPREAD);
+        spreads.sort_unstable();
+        let second = spreads.len().checked_sub(2).map_or(0, |second| spreads[second]);
+        Duration::from_micros(second.unsigned_abs() / 2)
     }
 
     /// Notes that this much audio is sent.
@@ -107,15 +114,20 @@ impl CarrierDepth {
         self.since_mark += length;
     }
 
-    /// A mark to send behind what was sent, once in a while.
+    /// A mark to send behind what was sent, once in a while; also while one is overdue, since it
+    /// may have been lost, and the next one tells.
     pub(crate) fn due_mark(&mut self, now: Instant) -> Option<Mark> {
-        (self.since_mark >= MARK_EVERY && self.pending.len() < MAX_PENDING).then(|| self.mark(now))
+        let probes = self.overdue(now).is_some()
+            && self.marked.is_none_or(|marked| now >= marked + MARK_EVERY);
+        let due = self.since_mark >= MARK_EVERY || probes;
+        (due && self.pending.len() < MAX_PENDING).then(|| self.mark(now))
     }
 
-    /// A mark to send now. One that is sent while nothing waits measures the way there and back.
+    /// A mark to send now.
     pub(crate) fn mark(&mut self, now: Instant) -> Mark {
         self.marks += 1;
         self.since_mark = Duration::ZERO;
+        self.marked = Some(now);
         let mark = Mark { generation: self.generation, number: self.marks };
         let due = self.plays_until(now).map_or(now, |ends| ends.max(now));
         if self.pending.len() == MAX_PENDING {

@@ -34,6 +34,9 @@ const REFILL: Duration = Duration::from_millis(60);
 /// Sound is made up when the carrier has no more than this.
 const LAST: Duration = Duration::from_millis(10);
 
+/// What may wait of an engine that speaks as fast as it likes.
+const MOST_RELAXED: Duration = Duration::from_secs(60);
+
 /// The model has gone quiet when its last frames have been silent for this long.
 const GONE_QUIET: u32 = 8;
 
@@ -54,13 +57,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             late_per_minute: 1,
-            bound: Duration::from_millis(320),
-            stale: Duration::from_millis(240),
+            bound: Duration::from_millis(240),
+            stale: Duration::from_millis(160),
         }
     }
 }
 
-/// What the caller's side must be told besides what [`Governor::pop`] gives.
+/// What the caller's side must be told besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing.
@@ -86,6 +89,7 @@ pub(crate) struct Governor {
     queue: Queue,
     /// What was in hand when the engine spoke last, and what should have been.
     target: Duration,
+    relaxed: bool,
     low: u32,
     hurries: bool,
     draws_out: bool,
@@ -113,6 +117,7 @@ impl Governor {
             arrivals,
             concealer: Concealer::new(rate),
             queue: Queue::new(rate),
+            relaxed: false,
             low: 0,
             hurries: false,
             draws_out: false,
@@ -128,6 +133,9 @@ impl Governor {
 
     /// Takes what the engine said, at the governor's rate, of any length.
     pub(crate) fn push(&mut self, samples: &[i16], caller_speaks: bool, now: Instant) -> Verdict {
+        if samples.is_empty() {
+            return Verdict::Play;
+        }
         let length = self.length(samples.len());
         self.totals.came += samples.len() as u64;
         let late = self.arrivals.arrived(length, now);
@@ -141,12 +149,16 @@ impl Governor {
         let silent = is_silent(samples);
         // Had it come on time, so much more would have been in hand.
         let mut surplus = self.samples(held + late) - self.samples(self.target);
+        if self.relaxed {
+            surplus = surplus.min(0);
+        }
         self.note_level(held, surplus);
         let piece = if silent { None } else { self.stretched(samples, &mut surplus) };
         for frame in self.queue.frames(piece.as_deref().unwrap_or(samples)) {
             self.enqueue(frame, &mut surplus);
         }
-        let most = self.target + self.config.bound + length;
+        let bound = if self.relaxed { MOST_RELAXED } else { self.config.bound };
+        let most = self.target + bound + length;
         let over = self.held(now).saturating_sub(most);
         self.totals.dropped += self.queue.cut(frames_in(over));
         self.totals.deepest = self.totals.deepest.max(self.held(now));
@@ -210,10 +222,26 @@ impl Governor {
         self.depth.echoed(mark, now)
     }
 
+    /// The carrier was told to drop what others sent it on the same way.
+    pub(crate) fn clear_others(&mut self, now: Instant) {
+        self.depth.cleared(now);
+    }
+
     /// Notes audio of others that the carrier is sent on the same way.
     pub(crate) fn sent(&mut self, length: Duration, now: Instant) {
         self.clock = Some(now);
         self.depth.sent(length, now);
+    }
+
+    /// The caller's side stalls: how late the engine is tells nothing of the engine.
+    pub(crate) const fn upset(&mut self, now: Instant) {
+        self.arrivals.upset(now);
+    }
+
+    /// The engine speaks as fast as it likes, not in real time: what it says may wait, and none of
+    /// it is left out.
+    pub(crate) const fn relax(&mut self) {
+        self.relaxed = true;
     }
 
     /// Notes audio that the engine will never make, since it was not fed for so long.
@@ -260,6 +288,7 @@ impl Governor {
     fn is_stale(&self, held: Duration, caller_speaks: bool) -> bool {
         let speech = self.sounds || self.queue.sounds();
         caller_speaks
+            && !self.relaxed
             && speech
             && self.quiet >= GONE_QUIET
             && held > self.target + self.config.stale
@@ -363,7 +392,7 @@ fn per_mille(per_minute: u32, length: Duration) -> f32 {
 }
 
 fn frames_in(length: Duration) -> usize {
-    length.as_millis().div_ceil(FRAME.as_millis()) as usize
+    length.as_micros().div_ceil(FRAME.as_micros()) as usize
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -27,6 +27,8 @@ const MOST_STEPS: usize = 128;
 const SPAN: Duration = Duration::from_millis(240);
 const RECURS: usize = 2;
 
+/// What is not answered for so long behind a shut gate never will be.
+const LOST: Duration = Duration::from_secs(4);
 /// So long after the gate was shut, what is unanswered is still the less for it.
 const SHUT: Duration = Duration::from_secs(1);
 
@@ -190,12 +192,14 @@ impl SpeedWatch {
             self.slow = true;
             return Some(Change::Slow(speed));
         }
-        if self.slow && factor >= self.config.recovered_above {
+        if self.slow && factor >= self.config.recovered_above.max(self.config.slow_below) {
             self.slow = false;
             return Some(Change::Recovered(speed));
         }
         let end = self.unheld.zip(self.config.give_up_after);
-        if !self.given_up && end.is_some_and(|(since, after)| now >= since + after) {
+        if !self.given_up
+            && end.is_some_and(|(since, after)| now.saturating_duration_since(since) >= after)
+        {
             self.given_up = true;
             return Some(Change::GiveUp(speed));
         }
@@ -261,9 +265,22 @@ impl SpeedWatch {
         self.step = Some(*steps.select_nth_unstable(middle).1);
     }
 
+    /// What has stood unanswered behind a shut gate for too long will not be answered: were it
+    /// waited for, the engine would never be fed again.
+    fn write_off(&mut self, now: Instant) {
+        let last =
+            self.fed.back().map(|(_, at)| self.answered.map_or(*at, |answered| answered.max(*at)));
+        let lost = last.is_some_and(|last| now.saturating_duration_since(last) >= LOST);
+        if lost && self.gate() == Gate::Shut {
+            self.fed.clear();
+            self.backlog = Duration::ZERO;
+        }
+    }
+
     fn advance(&mut self, now: Instant) {
         let now = self.now.map_or(now, |last| last.max(now));
         self.now = Some(now);
+        self.write_off(now);
         self.pace.advance(self.stands(), now);
     }
 }

@@ -94,8 +94,13 @@ impl Inbound {
         self.open.as_ref()?.clock.next_deadline()
     }
 
-    /// What the clock did so far; nothing before the engine listened.
-    pub(crate) fn clock(&self) -> clock::Counters {
-        self.open.as_ref().map(|open| open.clock.counters()).unwrap_or_default()
+    /// What the clock did so far; none while the engine does not listen.
+    pub(crate) fn clock(&self) -> Option<clock::Counters> {
+        self.open.as_ref().map(|open| open.clock.counters())
+    }
+
+    /// Whether nothing comes from the caller for so long that sound is made up.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.clock.is_stalled())
     }
 }

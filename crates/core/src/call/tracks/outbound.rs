@@ -18,6 +18,9 @@ const LAST_FRAMES: usize = 50;
 /// The carrier is given more of the sound before the engine's when it has less than this.
 const START_LOW: Duration = Duration::from_millis(40);
 
+/// More of it than this at the carrier, when the engine is ready, is dropped.
+const START_MOST: Duration = Duration::from_millis(160);
+
 /// What the caller hears of the engine, in frames of 20 ms.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heard {
@@ -38,6 +41,8 @@ pub(crate) struct Outbound {
     pub(crate) governor: Governor,
     pub(crate) level: Level,
     pub(crate) stats: TrackStats,
+    /// Samples that came from the engine.
+    came: usize,
     heard: Vec<Heard>,
 }
 
@@ -56,6 +61,7 @@ impl Outbound {
             governor: Governor::new(rate, config),
             level: Level::new(rate),
             stats: TrackStats::default(),
+            came: 0,
             heard: Vec::new(),
         })
     }
@@ -78,7 +84,8 @@ impl Outbound {
             self.stats.undecodable += 1;
             return (0, Verdict::Play);
         };
-        let length = ms(samples.len(), self.rate);
+        self.came += samples.len();
+        let length = ms(self.came, self.rate) - self.stats.in_ms;
         self.stats.in_ms += length;
         (length, self.governor.push(&samples, caller_speaks, now))
     }
@@ -114,6 +121,17 @@ impl Outbound {
             Some(frame) => self.start_frame(None, &frame, now),
             None => Ok(None),
         }
+    }
+
+    /// Drops what is played before the engine speaks, if more of it waits at the carrier than fades
+    /// out in time; says whether it was.
+    pub(crate) fn clear_start(&mut self, now: Instant) -> bool {
+        let stale = self.governor.carrier_depth(now) > START_MOST;
+        if stale {
+            self.start = None;
+            self.governor.clear_others(now);
+        }
+        stale
     }
 
     /// When [`Self::pop_start`] will next give a message; none if there is nothing to play.

@@ -6,6 +6,11 @@ use super::InputClock;
 pub(super) const ONE_IN: u32 = 10;
 
 impl InputClock {
+    /// Whether nothing has come for so long that sound is made up.
+    pub(crate) const fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
     /// The gate is shut: the engine misses what is due.
     pub(super) fn skip_due(&mut self) {
         while self.is_due() || self.is_overdue() {

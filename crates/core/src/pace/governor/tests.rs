@@ -184,7 +184,7 @@ fn what_goes_beyond_the_bound_is_dropped_without_a_click() {
     (0..40).for_each(|_| line.speaks());
     let counters = line.governor.counters();
     assert!(counters.dropped_ms >= 2000, "{counters:?}");
-    assert!(line.held() <= line.governor.target() + ms(320 + 80), "{:?}", line.held());
+    assert!(line.held() <= line.governor.target() + ms(240 + 80), "{:?}", line.held());
     for _ in 0..70 {
         line.pass(STEP);
         line.speaks();
@@ -293,7 +293,7 @@ proptest! {
             let sample = |n| if silent { 0 } else { voice(n) };
             let samples: Vec<i16> = (0..length).map(sample).collect();
             line.says(&samples, caller_speaks);
-            let most = line.governor.target() + ms(320 + 200 + 20);
+            let most = line.governor.target() + ms(240 + 200 + 20);
             prop_assert!(line.held() <= most, "{:?}", line.held());
             line.balance();
         }

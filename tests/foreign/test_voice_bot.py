@@ -145,7 +145,6 @@ async def test_a_call_both_ways(tmp_path, speech):
     assert first_s < 1.0
 
 
-@pytest.mark.xfail(strict=True, reason="holes in the caller's audio are not filled yet")
 async def test_lost_frames_are_filled_to_keep_the_models_clock(tmp_path):
     """The model's time only moves with its input, so a hole in Twilio's must be filled."""
     async with bridge(tmp_path) as (caller, engine):

@@ -19,6 +19,7 @@ ENGINE_FRAME_S = 0.08
 READY_S = 10
 LATE_S = 0.05
 PAUSE_S, SILENCE_DBFS = 0.5, -60
+MENDED_MS = 20  # the first silence is drawn out, to have something in hand
 TRIES = 3
 PERSONA = 'name = "tester"\nvoice = "NATM1.pt"\nprompt = "Be kind."\n'
 
@@ -92,16 +93,21 @@ def bundled(rate):
     return np.concatenate(parts)
 
 
-def record(folder, scenes):
-    """Plays all scenes at once; again if this machine was too busy to keep a telephone's pace."""
+def record(folder, scenes, mended_ms=lambda recording: 0):
+    """Plays all scenes at once; again if this machine was too busy to keep a telephone's pace.
+
+    It also was if the bridge had to mend a scene's sound by more than MENDED_MS where nothing was
+    wrong but this machine.
+    """
     tries = []
     for attempt in range(TRIES):
         recordings = asyncio.run(_record(folder / str(attempt), scenes))
         late_s = max(recording.late_s for recording in recordings.values())
-        tries.append((late_s, recordings))
-        if late_s < LATE_S:
+        mended = max(mended_ms(recording) for recording in recordings.values())
+        tries.append((max(late_s, mended / 1000), recordings))
+        if late_s < LATE_S and mended <= MENDED_MS:
             break
-        print(f"this machine was late by {1000 * late_s:.0f} ms")
+        print(f"this machine was late by {1000 * late_s:.0f} ms, and {mended} ms were mended")
     return min(tries, key=lambda one: one[0])[1]
 
 

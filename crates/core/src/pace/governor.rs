@@ -63,12 +63,10 @@ impl Default for Config {
     }
 }
 
-/// What the caller's side must be told besides.
+/// What the caller's side must be told besides: nothing, or to drop what it has not played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing.
     Play,
-    /// To drop what it has not played.
     Clear,
 }
 

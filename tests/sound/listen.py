@@ -133,7 +133,7 @@ def median_ms(measured, from_s, to_s):
 
 ORDER, BLOCK, SPAN = 12, 80, 240  # of the prediction; 10 ms are predicted from 30 ms around them
 NEAR_S = 0.03
-STANDS_OUT = 1.4
+STANDS_OUT = 1.6
 AUDIBLE_STEP = 0.03
 EXCERPT = 20  # samples to each side of a click
 SAME = 0.97

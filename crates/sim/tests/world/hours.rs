@@ -48,7 +48,8 @@ fn check(length: Duration) {
     let governor = &record.governor;
     let due = governor.in_ms + governor.padded_ms - governor.silence_cut_ms;
     assert!(due.abs_diff(governor.out_ms) <= 100, "{governor:?}");
-    assert!(governor.silence_cut_ms + governor.padded_ms <= governor.in_ms / 250, "{governor:?}");
+    // As the measured jitter moves, silence is drawn out or shortened by a frame now and then.
+    assert!(governor.silence_cut_ms + governor.padded_ms <= governor.in_ms / 100, "{governor:?}");
     // The same jitter for ten times as long finds its worst case, but adds no drift.
     let grown = late.carrier.max_depth_ms.saturating_sub(early.carrier.max_depth_ms);
     assert!(grown <= 40, "the carrier's depth grew by {grown} ms");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use voice_bot_core::audio::resample::Resampler;
 
-/// Samples per second of what [`read`] gives and [`write`] takes.
+/// Samples per second of what [`read`] gives and [`write()`] takes.
 const RATE_HZ: u32 = 8000;
 
 /// A caller's sentence: 8 kHz, mono, 16 bit.

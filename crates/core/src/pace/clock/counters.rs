@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audio::frame::Rate;
 
-/// How an [`InputClock`](super::InputClock) treats what is missing, late or too much.
+/// How the input clock treats what is missing, late or too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// How long a later piece of audio waits for a missing one before it.

@@ -158,7 +158,7 @@ def steps(signal):
     return found[SPAN:-SPAN]
 
 
-def clicks(signal, sent):
+def clicks(signal, sent, stands_out=STANDS_OUT):
     """Seconds at which a step stands out that was not in what was sent.
 
     It stands out when no other within NEAR_S comes near it: in a vowel each pitch period has one
@@ -168,7 +168,7 @@ def clicks(signal, sent):
     around = np.lib.stride_tricks.sliding_window_view(np.pad(step, reach), 2 * reach + 1)
     near = np.maximum(around[:, :reach - ORDER].max(axis=1),  # it misleads the next ORDER samples
                       around[:, reach + ORDER + 1:].max(axis=1))
-    found = np.flatnonzero((step > AUDIBLE_STEP) & (step > STANDS_OUT * near))
+    found = np.flatnonzero((step > AUDIBLE_STEP) & (step > stands_out * near))
     return [int(at) / RATE for at in found if not _is_in(sent, _excerpt(signal, at))]
 
 

@@ -93,7 +93,8 @@ def test_the_caller_hears_no_click_and_no_hole(recordings, name):
         at, to = (round(s * listen.RATE) for s in (one.upset_s, one.upset_s + UPSETS[name].seconds))
         heard = np.concatenate([heard[:at], heard[to:]])
     sent = listen.resampled(oggopus.decode([one.engine_pages]), calls.ENGINE_RATE)
-    assert (listen.clicks(heard, sent), listen.holes(heard)) == ([], [])
+    # A voice that breaks off and is made up stands out a little; a splice does by far more.
+    assert (listen.clicks(heard, sent, stands_out=2.0), listen.holes(heard)) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["calm", *UPSETS])

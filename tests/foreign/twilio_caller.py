@@ -44,49 +44,65 @@ def from_mulaw(codes):
     return MULAW[np.frombuffer(codes, np.uint8)].astype(np.float32) / 32768
 
 
+def next_tick(now):
+    return math.ceil(now / FRAME_S) * FRAME_S
+
+
 class PlayBuffer:
     """What the carrier plays and when: pieces of mu-law, each with the second at which it begins."""
 
     def __init__(self):
         self.pieces, self.marks = [], []  # marks: [second of its echo, name], in order
-        self.until = self.still_until = 0.0
+        self.until, self.still_since = 0.0, None
 
     def push(self, codes, now):
         """Queues audio behind what waits; into an empty buffer, from the next tick on."""
-        start = self.until if self.until > now else math.ceil(now / FRAME_S) * FRAME_S
+        now = self._clock(now)
+        start = self.until if self.until > now else next_tick(now)
         self.pieces.append((start, codes))
         self.until = start + len(codes) / RATE
 
     def mark(self, name, now):
         """Queues the mark behind the audio that waits."""
-        self.marks.append([max(self.until, now), name])
+        self.marks.append([max(self.until, self._clock(now)), name])
 
     def due(self, now):
         """Takes out the names of the marks to echo: what was before them is played or dropped."""
         names = []
-        while self.marks and self.marks[0][0] <= now and self.still_until <= now:
+        while self.marks and self.marks[0][0] <= now and self.still_since is None:
             names.append(self.marks.pop(0)[1])
         return names
 
     def clear(self, now):
         """Drops what has not been played; all marks are due."""
+        now = self._clock(now)
         self.pieces = [(start, codes[:round((now - start) * RATE)])
                        for start, codes in self.pieces if start < now]
         self.until = min(self.until, now)
         for mark in self.marks:
             mark[0] = min(mark[0], now)
 
-    def stand_still(self, now, seconds):
-        """Plays nothing from now on for that long; what waits moves back."""
+    def stand_still(self, now):
+        """Plays nothing from the next tick on until it goes on."""
+        self.still_since = next_tick(now)
+
+    def go_on(self, now):
+        """Plays on from the next tick on. Returns from when until when it stood still."""
+        since, until = self.still_since, next_tick(now)
+        seconds = until - since
         moved = []
         for start, codes in self.pieces:
-            played = max(0, round((now - start) * RATE))
-            moved += [(start, codes[:played]), (max(start, now) + seconds, codes[played:])]
+            played = max(0, round((since - start) * RATE))
+            moved += [(start, codes[:played]), (max(start, since) + seconds, codes[played:])]
         self.pieces = [(start, codes) for start, codes in moved if codes]
-        self.still_until = now + seconds
-        self.until = max(self.until, now) + seconds
+        self.until = max(self.until, since) + seconds
         for mark in self.marks:
-            mark[0] += seconds if mark[0] > now else 0.0
+            mark[0] += seconds if mark[0] > since else 0.0
+        self.still_since = None
+        return since, until
+
+    def _clock(self, now):
+        return now if self.still_since is None else self.still_since
 
 
 def timeline(pieces, seconds):
@@ -111,7 +127,7 @@ class Call:
         self.media, self.marks, self.clears, self.faults = [], [], 0, []  # media: (s, codes)
         self.closed, self.ws = None, None
         self.worst_late_s = 0.0  # by how much a frame was sent later than planned
-        self._play = PlayBuffer()
+        self._play, self._spoken_until = PlayBuffer(), 0.0
         self._said, self._held_back = [], None
 
     async def __aenter__(self):
@@ -168,15 +184,16 @@ class Call:
 
     async def speak(self, codes, frame_s=FRAME_S):
         """Sends mu-law at the pace of a telephone; stops early when the stream is closed."""
-        began = self.now()
+        # A telephone has one clock: what is said next begins where the last ended.
+        began = max(self._spoken_until, self.now() - frame_s)
         for index in range(len(codes) // FRAME):
-            planned = began + index * frame_s
+            planned = self._spoken_until = began + (index + 1) * frame_s  # a frame's end
             await asyncio.sleep(max(0.0, planned - self.now()))
             if self.closed is not None:
                 return
             self.worst_late_s = max(self.worst_late_s, self.now() - planned)
             frame = codes[index * FRAME:(index + 1) * FRAME]
-            self._said.append((planned - frame_s, frame))  # it is sent when its end is spoken
+            self._said.append((planned - frame_s, frame))
             self.chunk += 1
             media = {"track": "inbound", "chunk": str(self.chunk),
                      "timestamp": str(self.spoken_ms),
@@ -205,12 +222,13 @@ class Call:
         self._held_back = None
 
     async def stand_still(self, seconds):
-        """For that long the carrier neither sends nor reads nor plays; then it goes on."""
+        """For that long the carrier neither sends nor reads nor plays. Returns from when until when."""
         transport = self.ws._response.connection.transport
         transport.pause_reading()
-        self._play.stand_still(self.now(), seconds)
+        self._play.stand_still(self.now())
         await self.hold_back(seconds)
         transport.resume_reading()
+        return self._play.go_on(self.now())
 
     async def press(self, digit):
         await self._send("dtmf", dtmf={"track": "inbound_track", "digit": digit})

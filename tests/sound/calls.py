@@ -19,7 +19,6 @@ ENGINE_FRAME_S = 0.08
 READY_S = 10
 LATE_S = 0.05
 PAUSE_S, SILENCE_DBFS = 0.5, -60
-MENDED_MS = 20  # the first silence is drawn out, to have something in hand
 TRIES = 3
 PERSONA = 'name = "tester"\nvoice = "NATM1.pt"\nprompt = "Be kind."\n'
 
@@ -50,7 +49,8 @@ class Recording:
     said: np.ndarray  # both tracks at 8 kHz, from the same moment on
     heard: np.ndarray
     begun_s: float  # when the caller began to speak, on these tracks
-    upset_s: float | None  # when the upset began
+    upset_s: float | None  # when the upset began, and when it was over
+    over_s: float | None
     played: np.ndarray  # all media that the carrier got, one after the other
     engine_heard: np.ndarray  # 24 kHz
     engine_pages: bytes
@@ -137,35 +137,37 @@ async def _record(folder, scenes):
 async def _play(call, engine, scene, codes):
     """Does nothing that takes long, for that would keep the other calls waiting."""
     await call.be_silent(1.0)
-    begun_s, upset_s = call.now(), None
+    begun_s, upset_s, over_s = call.now(), None, None
     spoken = asyncio.create_task(call.speak(codes))
     if scene.upset is not None:
         await asyncio.sleep(begun_s + scene.upset.at_s - call.now())
-        upset_s = call.now()
-        await _upset(call, engine, scene.upset)
+        upset_s, over_s = await _upset(call, engine, scene.upset)
     await spoken
     await call.be_silent(scene.tail_s)
     assert call.closed is None, f"the stream was closed with {call.closed}"
     await call.hang_up()
-    return begun_s, upset_s
+    return begun_s, upset_s, over_s
 
 
-async def _recording(call, engine, bot, begun_s, upset_s):
+async def _recording(call, engine, bot, *when):
     pcm = np.frombuffer(await _get(engine, "/sessions/0/pcm"), "<i2").astype(np.float32) / 32768
-    return Recording(call.said_track(), call.heard_track(), begun_s, upset_s, call.heard(), pcm,
+    return Recording(call.said_track(), call.heard_track(), *when, call.heard(), pcm,
                      await _get(engine, "/sessions/0/pages"), await _record_of(bot, call.sid),
                      call.faults, call.worst_late_s)
 
 
 async def _upset(call, engine, upset):
+    """Returns from when until when it lasts."""
+    began_s = call.now()
     if upset.kind == "carrier":
-        await call.stand_still(upset.seconds)
-    elif upset.kind == "caller":
+        return await call.stand_still(upset.seconds)
+    if upset.kind == "caller":
         await call.hold_back(upset.seconds)
     else:
         url = f"http://127.0.0.1:{engine.port}/pause"
         async with aiohttp.ClientSession() as http:
             await http.post(url, params={"ms": str(1000 * upset.seconds)})
+    return began_s, began_s + upset.seconds
 
 
 async def _get(engine, path):

@@ -133,7 +133,7 @@ def median_ms(measured, from_s, to_s):
 
 ORDER, BLOCK, SPAN = 12, 80, 240  # of the prediction; 10 ms are predicted from 30 ms around them
 NEAR_S = 0.03
-STANDS_OUT = 1.6
+STANDS_OUT = 1.4
 AUDIBLE_STEP = 0.03
 EXCERPT = 20  # samples to each side of a click
 SAME = 0.97
@@ -158,7 +158,7 @@ def steps(signal):
     return found[SPAN:-SPAN]
 
 
-def clicks(signal, sent, stands_out=STANDS_OUT):
+def clicks(signal, sent):
     """Seconds at which a step stands out that was not in what was sent.
 
     It stands out when no other within NEAR_S comes near it: in a vowel each pitch period has one
@@ -168,7 +168,7 @@ def clicks(signal, sent, stands_out=STANDS_OUT):
     around = np.lib.stride_tricks.sliding_window_view(np.pad(step, reach), 2 * reach + 1)
     near = np.maximum(around[:, :reach - ORDER].max(axis=1),  # it misleads the next ORDER samples
                       around[:, reach + ORDER + 1:].max(axis=1))
-    found = np.flatnonzero((step > AUDIBLE_STEP) & (step > stands_out * near))
+    found = np.flatnonzero((step > AUDIBLE_STEP) & (step > STANDS_OUT * near))
     return [int(at) / RATE for at in found if not _is_in(sent, _excerpt(signal, at))]
 
 

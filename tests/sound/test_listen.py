@@ -146,8 +146,9 @@ def test_a_carrier_that_stands_still_plays_later():
     buffer = PlayBuffer()
     buffer.push(b"\x80" * 320, 0.02)
     buffer.mark("end", 0.02)
-    buffer.stand_still(0.03, 0.4)
-    assert buffer.due(0.4) == [] and buffer.due(0.459) == [] and buffer.due(0.461) == ["end"]
+    buffer.stand_still(0.03)
+    assert buffer.due(0.4) == [] and buffer.go_on(0.43) == pytest.approx((0.04, 0.44))
+    assert buffer.due(0.459) == [] and buffer.due(0.461) == ["end"]
     track = timeline(buffer.pieces, 0.5)
     heard = np.flatnonzero(track)
     assert heard[0] == 160 and np.diff(heard).max() == 3201 and len(heard) == 320

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::frame::{Frame, Rate};
 use super::overlap::{LONGEST_PERIOD, cross_fade, fade_into, samples_in, scaled, similarity};
+use super::prediction::{self, ORDER};
 
 /// How much of the latest sound is kept.
 const HISTORY: Duration = Duration::from_millis(45);
@@ -56,8 +57,8 @@ struct MadeUp {
     rate: Rate,
     /// What is repeated; its end leads into its beginning.
     cycle: Vec<i16>,
-    /// How far the last real sample lay above what led into the cycle.
-    offset: i64,
+    /// What is added at first: how the real sound, less what led into the cycle, rings out.
+    onset: Vec<i64>,
     /// The largest step in the real sound before; what is made up has no larger one,
     /// but where it could not fade out otherwise.
     largest_step: i64,
@@ -153,10 +154,10 @@ impl MadeUp {
         // The end of the cycle becomes what led into its beginning.
         let end = cross_fade(&history[turn..], &history[turn - period..][..joint]);
         let cycle = [&history[start..turn], &end].concat();
+        let onset = onset(history, period, joint);
         let last = i64::from(history[history.len() - 1]);
-        let offset = last - i64::from(history[start - 1]);
         let latest = &history[history.len() - rate.frame_samples()..];
-        Self { rate, cycle, offset, largest_step: largest_step(latest), last, made: 0 }
+        Self { rate, cycle, onset, largest_step: largest_step(latest), last, made: 0 }
     }
 
     /// The next samples, that many.
@@ -165,12 +166,10 @@ impl MadeUp {
     }
 
     fn next_sample(&mut self) -> i16 {
-        let joint = samples_in(self.rate, JOINT);
         let sample = i64::from(self.cycle[self.made % self.cycle.len()]);
-        // The offset goes down to 0, so that the first sample follows the last real one.
-        let offset = scaled(self.offset, joint.saturating_sub(self.made), joint);
+        let onset = self.onset.get(self.made).copied().unwrap_or(0);
         let (level, full) = (self.level(), samples_in(self.rate, FADE));
-        let target = scaled(sample + offset, level, full);
+        let target = scaled(sample + onset, level, full);
         // Steps that are always large enough to come down to 0 in time.
         let down = self.last.abs() / level.max(1) as i64 + 1;
         let step = self.largest_step.max(down);
@@ -196,6 +195,16 @@ impl MadeUp {
         let longest = if self.is_silent() { RETURN } else { LONGEST_RETURN };
         (frames * samples_in(self.rate, RETURN)).min(samples_in(self.rate, longest))
     }
+}
+
+/// How the end of `history`, less what was a period before it, rings out, faded to 0 over `length`.
+fn onset(history: &[i16], period: usize, length: usize) -> Vec<i64> {
+    let before = &history[..history.len() - period];
+    let last = |samples: &[i16], n| f64::from(samples[samples.len() - ORDER + n]);
+    let apart = std::array::from_fn(|n| last(history, n) - last(before, n));
+    let ringing = prediction::ringing(&prediction::weights(history), apart, length);
+    let faded = |(n, sample): (usize, f64)| scaled(sample.round() as i64, length - n, length);
+    ringing.into_iter().enumerate().map(faded).collect()
 }
 
 fn is_audible(samples: &[i16]) -> bool {

@@ -26,6 +26,14 @@ const NOISE_BLOCKS: u32 = 75;
 /// Share of the newest block in the running level: a time constant of 125 ms, "fast" in IEC 61672.
 const SMOOTHING: f64 = 0.148;
 
+/// Samples of at least this size are heard in a call: -40 dBFS.
+const AUDIBLE: u16 = 328;
+
+/// Whether nobody hears these samples, so that they may be left out of a call.
+pub(crate) fn is_silent(samples: &[i16]) -> bool {
+    samples.iter().all(|sample| sample.unsigned_abs() < AUDIBLE)
+}
+
 /// The running level of one track and a decision whether it carries speech.
 ///
 /// Works in blocks of 20 ms; how samples are cut into pieces makes no difference. Speech is what

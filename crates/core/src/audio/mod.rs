@@ -7,6 +7,7 @@ pub mod mulaw;
 pub mod ogg;
 pub mod opus;
 mod overlap;
+mod prediction;
 pub mod resample;
 #[cfg(test)]
 mod signals;

@@ -413,9 +413,9 @@ fn every_pair_of_formats_carries_audio_both_ways() {
                     ToCaller::Mark(_) | ToCaller::Clear | ToCaller::HangUp => panic!("{command:?}"),
                 })
                 .sum();
-            // The first silence is drawn out by a frame, to be in hand against jitter; Opus has no
-            // packet of 20 ms here, so it waits for the next.
-            let drawn_out = if caller == Format::Opus { 80 } else { 100 };
+            // The first silence is drawn out by two frames, to be in hand against jitter; packets
+            // of Opus have 80 ms here, so these wait for the next.
+            let drawn_out = if caller == Format::Opus { 80 } else { 120 };
             assert_eq!(length, drawn_out, "{engine:?} to {caller:?}");
         }
     }

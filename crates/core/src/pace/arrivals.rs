@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::micros;
+
 /// How long the earliest arrival counts as what is usual; it lasts twice that at most.
 const USUAL: Duration = Duration::from_secs(5);
 
@@ -94,10 +96,6 @@ impl Arrivals {
     pub(crate) const fn upset(&mut self, now: Instant) {
         self.stalled = Some(now);
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

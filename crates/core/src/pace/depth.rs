@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::micros;
 use crate::audio::frame::FRAME;
 use crate::leg::Mark;
 
@@ -214,7 +215,6 @@ impl CarrierDepth {
 
 /// Microseconds from one moment to another, negative if it is the earlier one.
 fn micros_between(from: Instant, to: Instant) -> i64 {
-    let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     let ahead = to.saturating_duration_since(from);
     micros(ahead) - micros(from.saturating_duration_since(to))
 }

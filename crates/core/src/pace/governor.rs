@@ -8,18 +8,21 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
 use super::depth::CarrierDepth;
+use super::micros;
 use crate::audio::conceal::Concealer;
 use crate::audio::frame::{FRAME, Frame, Rate};
+use crate::audio::level::is_silent;
 use crate::audio::stretch;
 use crate::leg::Mark;
 pub use counters::Counters;
 use counters::Totals;
-use queue::{Queue, is_silent};
+use queue::Queue;
 
 /// Speech is hurried or drawn out by this much at most, in percent. It is not heard as such.
 const STRETCH_PERCENT: i64 = 8;
 
-/// Speech is hurried while more than this is too much, until less than the other.
+/// Sound is hurried while more than this is too much, until less than the other: by more than a
+/// frame, or the silence that was drawn out would be cut again at once.
 const HURRY: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(10)];
 
 /// Arrivals in a row that found less than half of the target before speech is drawn out.
@@ -88,6 +91,8 @@ pub(crate) struct Governor {
     /// What was in hand when the engine spoke last, and what should have been.
     target: Duration,
     relaxed: bool,
+    /// Until the target is reached for the first time: at a call's beginning silence costs nothing.
+    opens: bool,
     low: u32,
     hurries: bool,
     draws_out: bool,
@@ -116,6 +121,7 @@ impl Governor {
             concealer: Concealer::new(rate),
             queue: Queue::new(rate),
             relaxed: false,
+            opens: true,
             low: 0,
             hurries: false,
             draws_out: false,
@@ -157,8 +163,8 @@ impl Governor {
         }
         let bound = if self.relaxed { MOST_RELAXED } else { self.config.bound };
         let most = self.target + bound + length;
-        let over = self.held(now).saturating_sub(most);
-        self.totals.dropped += self.queue.cut(frames_in(over));
+        let over = self.held(now).saturating_sub(most).as_micros().div_ceil(FRAME.as_micros());
+        self.totals.dropped += self.queue.cut(over as usize);
         self.totals.deepest = self.totals.deepest.max(self.held(now));
         Verdict::Play
     }
@@ -303,6 +309,7 @@ impl Governor {
     }
 
     fn note_level(&mut self, held: Duration, surplus: i64) {
+        self.opens &= surplus < 0;
         let over = |limit: Duration| surplus >= self.samples(limit);
         self.hurries = over(HURRY[0]) || self.hurries && over(HURRY[1]);
         self.low = if held < self.target / 2 { self.low + 1 } else { 0 };
@@ -335,11 +342,11 @@ impl Governor {
         if !is_silent(frame.samples()) {
             return self.queue.push(frame);
         }
-        if *surplus >= size {
+        if self.hurries && *surplus >= size {
             *surplus -= size;
             self.totals.silence_cut += size as u64;
             self.queue.leave_out(frame);
-        } else if *surplus <= -size || self.low >= LOW {
+        } else if *surplus <= -size || self.opens && *surplus < 0 || self.low >= LOW {
             (*surplus, self.low) = (*surplus + size, 0);
             self.totals.padded += size as u64;
             self.queue.push_twice(frame);
@@ -387,14 +394,6 @@ impl Governor {
 /// How many of 1000 pieces of that length are so many a minute.
 fn per_mille(per_minute: u32, length: Duration) -> f32 {
     per_minute as f32 * length.as_millis() as f32 / 60.0
-}
-
-fn frames_in(length: Duration) -> usize {
-    length.as_micros().div_ceil(FRAME.as_micros()) as usize
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -6,3 +6,10 @@ pub mod clock;
 mod depth;
 pub mod governor;
 pub mod speed;
+
+use std::time::Duration;
+
+/// A length in microseconds, for sums that may fall below zero.
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -3,10 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::audio::frame::Rate;
+use crate::audio::level::is_silent;
 use crate::audio::stretch;
-
-/// Samples of at least this size are audible: -40 dBFS.
-const AUDIBLE: u16 = 328;
 
 /// A place on the timeline whose turn comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +87,7 @@ impl Waiting {
     /// The oldest place in which nothing can be heard.
     pub(super) fn silent(&self) -> Option<usize> {
         self.places.iter().position(|place| match place {
-            Place::Heard(samples) => samples.iter().all(|sample| sample.unsigned_abs() < AUDIBLE),
+            Place::Heard(samples) => is_silent(samples),
             Place::Missing => true,
         })
     }

@@ -3,10 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::audio::frame::{Frame, Framer, Rate};
+use crate::audio::level::is_silent;
 use crate::audio::stretch::join;
-
-/// Samples of at least this size are audible: -40 dBFS.
-const AUDIBLE: u16 = 328;
 
 /// Frames within which the quietest is looked for at either end of a cut.
 const REACH: usize = 5;
@@ -117,9 +115,4 @@ impl Queue {
         };
         places.min_by_key(energy).unwrap_or(self.frames.len())
     }
-}
-
-/// Whether nobody hears these samples.
-pub(super) fn is_silent(samples: &[i16]) -> bool {
-    samples.iter().all(|sample| sample.unsigned_abs() < AUDIBLE)
 }

@@ -22,6 +22,7 @@ mod start;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod twilio;
 
 pub use env::environment;
 pub use error::{ConfigError, Origin};
@@ -29,6 +30,7 @@ pub use log::{LogFilter, LogFilterError, LogFormat};
 pub use personas::Personas;
 pub use secret::Secret;
 pub use tape::{TapeConfig, TapeFlags};
+pub use twilio::{SharedKey, TwilioConfig, UpgradeSignature};
 
 /// The configuration file that is read when no flag names one; it may be absent.
 pub const DEFAULT_FILE: &str = "voice-bot.toml";
@@ -86,7 +88,7 @@ pub struct Config {
     pub log: LogConfig,
     /// What is recorded.
     pub tape: TapeConfig,
-    /// The Twilio account.
+    /// The Twilio account, and which requests are taken for Twilio's.
     pub twilio: TwilioConfig,
 }
 
@@ -299,13 +301,4 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Whether phone numbers and spoken words may appear; off unless the operator asks.
     pub show_personal_data: bool,
-}
-
-/// The Twilio account; comes from the environment alone, so that no file holds a secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TwilioConfig {
-    /// The account's SID: `AC` and 32 hexadecimal digits.
-    pub account_sid: Option<String>,
-    /// The key that signs Twilio's requests. Nothing verifies them with it yet.
-    pub auth_token: Option<Secret<String>>,
 }

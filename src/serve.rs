@@ -23,7 +23,7 @@ use crate::engine::socket::EndpointError;
 use crate::engine::tls::TlsOptions;
 use crate::switchboard::{Settings, Switchboard};
 use crate::tape::Tapes;
-use crate::telephony::twilio::Line;
+use crate::telephony::twilio::{Line, LineConfig};
 use crate::web::Readiness;
 
 /// How long a caller is left waiting at most while engine after engine is tried.
@@ -88,17 +88,20 @@ impl Server {
         });
         let line = Line::new(
             switchboard.clone(),
-            config.personas.clone(),
-            config.say.clone(),
-            base,
-            config.call.start_timeout,
+            LineConfig {
+                base,
+                personas: config.personas.clone(),
+                say: config.say.clone(),
+                twilio: config.twilio.clone(),
+                start_timeout: config.call.start_timeout,
+            },
         );
         let (grace, drain) =
             (config.server.shutdown_grace, config.latency.bound + config.call.drain);
         Self { switchboard, line, readiness, tapes, grace, drain }
     }
 
-    /// The routes `/twiml`, `/twiml/after`, `/media`, `/health` and `/ready`.
+    /// The routes `/twiml`, `/twiml/after`, `/media/TICKET`, `/health` and `/ready`.
     pub fn router(&self) -> Router {
         self.line.router().merge(self.readiness.clone().router())
     }

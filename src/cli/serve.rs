@@ -115,10 +115,12 @@ fn warn_about_the_open_door(config: &Config, bound: SocketAddr) {
              set it to the https address at which Twilio reaches this server"
         );
     }
-    if config.server.public_url.is_some() || !bound.ip().is_loopback() {
+    if !config.twilio.webhook_signature
+        && (config.server.public_url.is_some() || !bound.ip().is_loopback())
+    {
         warn!(
-            "whoever reaches this server can hold a call, since Twilio's signatures are not \
-             checked yet: let only Twilio in, see SECURITY.md"
+            "whoever reaches this server can hold a call, since twilio.webhook_signature is off: \
+             let only Twilio in, see SECURITY.md"
         );
     }
 }

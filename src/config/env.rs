@@ -11,6 +11,12 @@ use super::error::{ConfigError, Origin};
 pub(super) const TWILIO_ACCOUNT_SID: &str = "TWILIO_ACCOUNT_SID";
 /// Twilio auth token: a secret.
 pub(super) const TWILIO_AUTH_TOKEN: &str = "TWILIO_AUTH_TOKEN";
+/// A file that holds the auth token.
+pub(super) const TWILIO_AUTH_TOKEN_FILE: &str = "TWILIO_AUTH_TOKEN_FILE";
+/// Name of a key that signs Twilio's requests as well.
+pub(super) const TWILIO_SHARED_KEY_ID: &str = "TWILIO_SHARED_KEY_ID";
+/// That key: a secret.
+pub(super) const TWILIO_SHARED_KEY: &str = "TWILIO_SHARED_KEY";
 /// `server.public_url`.
 pub(super) const PUBLIC_URL: &str = "PUBLIC_URL";
 /// `server.host`.
@@ -27,12 +33,15 @@ pub(super) const PERSONAPLEX_VOICE_PROMPT: &str = "PERSONAPLEX_VOICE_PROMPT";
 pub(super) const PERSONAPLEX_TEXT_PROMPT: &str = "PERSONAPLEX_TEXT_PROMPT";
 
 /// Every variable that is read.
-pub(super) const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 12] = [
     PERSONAPLEX_URL,
     PERSONAPLEX_VOICE_PROMPT,
     PERSONAPLEX_TEXT_PROMPT,
     TWILIO_ACCOUNT_SID,
     TWILIO_AUTH_TOKEN,
+    TWILIO_AUTH_TOKEN_FILE,
+    TWILIO_SHARED_KEY_ID,
+    TWILIO_SHARED_KEY,
     PUBLIC_URL,
     SERVER_HOST,
     SERVER_PORT,

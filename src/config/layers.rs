@@ -39,6 +39,9 @@ pub(super) struct Overrides {
     pub(super) log_format: Option<Given>,
     pub(super) account_sid: Option<Given>,
     pub(super) auth_token: Option<Given>,
+    pub(super) auth_token_file: Option<Given>,
+    pub(super) shared_key_id: Option<Given>,
+    pub(super) shared_key: Option<Given>,
     pub(super) tape: TapeFlags,
 }
 
@@ -68,6 +71,9 @@ impl Overrides {
             log_format: flag("--log-format", flags.log_format.clone()),
             account_sid: variable(env::TWILIO_ACCOUNT_SID),
             auth_token: variable(env::TWILIO_AUTH_TOKEN),
+            auth_token_file: variable(env::TWILIO_AUTH_TOKEN_FILE),
+            shared_key_id: variable(env::TWILIO_SHARED_KEY_ID),
+            shared_key: variable(env::TWILIO_SHARED_KEY),
             tape: flags.tape.clone(),
         }
     }

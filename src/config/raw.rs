@@ -23,6 +23,7 @@ pub(super) struct RawConfig {
     pub(super) personas: RawPersonas,
     pub(super) log: RawLog,
     pub(super) tape: RawTape,
+    pub(super) twilio: RawTwilio,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -101,6 +102,16 @@ pub(super) struct RawTape {
     pub(super) words: Option<bool>,
     pub(super) audio: Option<bool>,
     pub(super) max_mb: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTwilio {
+    pub(super) webhook_signature: Option<String>,
+    pub(super) upgrade_signature: Option<String>,
+    pub(super) stream_token: Option<String>,
+    pub(super) calls_per_minute_from: Option<i64>,
+    pub(super) calls_per_minute_to: Option<i64>,
 }
 
 /// `personas/NAME.toml`.

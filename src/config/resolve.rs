@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::{
     CallConfig, Config, EngineConfig, LatencyConfig, LogConfig, LogFilter, LogFilterError,
-    LogFormat, SayConfig, Secret, ServerConfig, Trust, TwilioConfig, personas, tape,
+    LogFormat, SayConfig, ServerConfig, Trust, personas, tape, twilio,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -18,8 +18,10 @@ const SAY_LIMIT: usize = 4096;
 
 pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
     let engine = engine(layers)?;
+    let server = server(layers)?;
     Ok(Config {
-        server: server(layers)?,
+        twilio: twilio::resolve(layers, &server)?,
+        server,
         personas: personas::resolve(layers, &engine.extra_voices)?,
         engine,
         call: call(layers)?,
@@ -27,7 +29,6 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
         say: say(layers)?,
         log: log(layers)?,
         tape: tape::resolve(layers)?,
-        twilio: twilio(layers)?,
     })
 }
 
@@ -272,21 +273,5 @@ fn log(layers: &Layers<'_>) -> Result<LogConfig, ConfigError> {
         level: level.transpose()?.unwrap_or_default(),
         format: format.transpose()?.unwrap_or_default(),
         show_personal_data: raw.show_personal_data.unwrap_or(false),
-    })
-}
-
-fn twilio(layers: &Layers<'_>) -> Result<TwilioConfig, ConfigError> {
-    let over = layers.overrides;
-    if let Some(sid) = &over.account_sid {
-        let digits = sid.text.strip_prefix("AC").unwrap_or_default();
-        if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            // It may be the auth token in the wrong place, so it is not shown.
-            let fix = "use AC and 32 hexadecimal digits, as the Twilio console shows it";
-            return Err(sid.origin.refuse("***", "is not an account SID", fix));
-        }
-    }
-    Ok(TwilioConfig {
-        account_sid: over.account_sid.as_ref().map(|given| given.text.clone()),
-        auth_token: over.auth_token.as_ref().map(|given| Secret::new(given.text.clone())),
     })
 }

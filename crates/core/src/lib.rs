@@ -49,6 +49,7 @@ pub mod leg;
 pub mod pace;
 pub mod persona;
 pub mod pool;
+pub mod rate;
 pub mod record;
 pub mod tape;
 pub mod turns;

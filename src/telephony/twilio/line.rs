@@ -8,12 +8,28 @@ use axum::routing::get;
 use tokio::sync::Semaphore;
 use url::Url;
 
+use super::access::Access;
 use super::{socket, webhook};
-use crate::config::{Personas, SayConfig};
+use crate::config::{Personas, SayConfig, TwilioConfig};
 use crate::switchboard::Switchboard;
 
 /// Sockets that may wait for their start message at once.
 const WAITING: usize = 256;
+
+/// What a line is told.
+#[derive(Debug, Clone)]
+pub struct LineConfig {
+    /// Where Twilio reaches the line's routes, an `http` or `https` URL.
+    pub base: Url,
+    /// Who answers.
+    pub personas: Personas,
+    /// What Twilio's own voice says.
+    pub say: SayConfig,
+    /// Whose requests are answered.
+    pub twilio: TwilioConfig,
+    /// How long a socket may take to send its start message.
+    pub start_timeout: Duration,
+}
 
 /// What the routes of a line work with. Cheap to clone.
 #[derive(Clone)]
@@ -21,35 +37,26 @@ pub struct Line(Arc<Parts>);
 
 struct Parts {
     switchboard: Switchboard,
-    personas: Personas,
-    say: SayConfig,
-    base: Url,
-    start_timeout: Duration,
+    config: LineConfig,
+    access: Access,
     waiting: Semaphore,
 }
 
 impl Line {
-    /// A line whose routes Twilio reaches below `base`, an `http` or `https` URL.
-    ///
-    /// `start_timeout` is how long a socket may take to send its start message.
+    /// A line whose calls that switchboard takes.
     #[must_use]
-    pub fn new(
-        switchboard: Switchboard,
-        personas: Personas,
-        say: SayConfig,
-        base: Url,
-        start_timeout: Duration,
-    ) -> Self {
-        let waiting = Semaphore::new(WAITING);
-        Self(Arc::new(Parts { switchboard, personas, say, base, start_timeout, waiting }))
+    pub fn new(switchboard: Switchboard, config: LineConfig) -> Self {
+        let (access, waiting) = (Access::new(&config.twilio), Semaphore::new(WAITING));
+        Self(Arc::new(Parts { switchboard, config, access, waiting }))
     }
 
-    /// The routes: `/twiml` and `/twiml/after` for webhooks, `/media` for the audio.
+    /// The routes: `/twiml` and `/twiml/after` for webhooks, `/media/TICKET` for the audio.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/twiml", get(webhook::incoming).post(webhook::incoming))
             .route("/twiml/after", get(webhook::after).post(webhook::after))
-            .route("/media", get(socket::upgrade))
+            .route("/media", get(socket::upgrade_without_ticket))
+            .route("/media/{ticket}", get(socket::upgrade))
             .with_state(self.clone())
     }
 
@@ -58,20 +65,29 @@ impl Line {
     }
 
     pub(super) fn personas(&self) -> &Personas {
-        &self.0.personas
+        &self.0.config.personas
     }
 
     pub(super) fn say(&self) -> &SayConfig {
-        &self.0.say
+        &self.0.config.say
     }
 
     pub(super) fn start_timeout(&self) -> Duration {
-        self.0.start_timeout
+        self.0.config.start_timeout
+    }
+
+    pub(super) fn access(&self) -> &Access {
+        &self.0.access
     }
 
     /// Places for sockets that have not started.
     pub(super) fn waiting(&self) -> &Semaphore {
         &self.0.waiting
+    }
+
+    /// Where Twilio asks what to do with a call.
+    pub(super) fn incoming_url(&self) -> String {
+        self.below_base("twiml").into()
     }
 
     /// Where Twilio asks what comes after the stream.
@@ -80,15 +96,18 @@ impl Line {
     }
 
     /// Where Twilio opens the stream's socket. It has no query string: Twilio strips it.
-    pub(super) fn media_url(&self) -> String {
-        let mut url = self.below_base("media");
+    pub(super) fn media_url(&self, ticket: Option<&str>) -> String {
+        let mut url = match ticket {
+            Some(ticket) => self.below_base(&format!("media/{ticket}")),
+            None => self.below_base("media"),
+        };
         let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
         url.set_scheme(scheme).expect("http and ws are both special schemes");
         url.into()
     }
 
     fn below_base(&self, path: &str) -> Url {
-        let mut url = self.0.base.clone();
+        let mut url = self.0.config.base.clone();
         let folder = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{folder}/{path}"));
         url.set_query(None);

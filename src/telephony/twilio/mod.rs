@@ -1,8 +1,11 @@
 //! Twilio: its TwiML, and what answers its webhooks and sockets.
 
+mod access;
 mod line;
+pub mod signature;
 mod socket;
+mod tickets;
 pub mod twiml;
 mod webhook;
 
-pub use line::Line;
+pub use line::{Line, LineConfig};

@@ -3,17 +3,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::response::Response;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
-use voice_bot_core::leg::Audio;
+use voice_bot_core::id::CallId;
 use voice_bot_core::leg::caller::{Command, Event, Fault, Left};
+use voice_bot_core::leg::{Audio, Format};
+use voice_bot_core::persona::Persona;
 use voice_bot_core::wire::twilio::{Decoder, Encoder, Received, Start};
 
 use super::line::Line;
+use super::tickets::Admission;
 use super::webhook::call_id;
 use crate::port::{CallerPort, FarEnd};
 
@@ -36,18 +40,54 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the peer may take to answer the closing of the socket.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// `/media`: Twilio opens the audio of a call.
-pub(super) async fn upgrade(State(line): State<Line>, request: WebSocketUpgrade) -> Response {
+/// `/media/TICKET`: Twilio opens the audio of a call.
+pub(super) async fn upgrade(
+    State(line): State<Line>,
+    Path(ticket): Path<String>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    request: WebSocketUpgrade,
+) -> Response {
+    open(line, Some(&ticket), &uri, &headers, request)
+}
+
+/// `/media`: the same for TwiML that others wrote, where the configuration allows it.
+pub(super) async fn upgrade_without_ticket(
+    State(line): State<Line>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    request: WebSocketUpgrade,
+) -> Response {
+    open(line, None, &uri, &headers, request)
+}
+
+/// Lets in whom the webhook has sent; nobody else gets as far as a WebSocket.
+fn open(
+    line: Line,
+    ticket: Option<&str>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    request: WebSocketUpgrade,
+) -> Response {
+    let url = line.media_url(ticket);
+    let url = uri.query().map_or_else(|| url.clone(), |query| format!("{url}?{query}"));
+    if line.access().upgrade(headers, &url).is_err() {
+        return (StatusCode::FORBIDDEN, "this is not signed by Twilio").into_response();
+    }
+    let admission = match line.access().redeem(ticket) {
+        Ok(admission) => admission,
+        Err(why) => return (StatusCode::FORBIDDEN, why.to_string()).into_response(),
+    };
     request
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(UNSENT_BYTES)
-        .on_upgrade(|socket| serve(socket, line))
+        .on_upgrade(|socket| serve(socket, line, admission))
 }
 
-async fn serve(mut socket: WebSocket, line: Line) {
+async fn serve(mut socket: WebSocket, line: Line, admission: Option<Admission>) {
     let Ok(waiting) = line.waiting().try_acquire() else {
         warn!("stream refused: too many sockets wait for their start message");
         return close(socket, close_code::AGAIN).await;
@@ -66,26 +106,20 @@ async fn serve(mut socket: WebSocket, line: Line) {
             return close(socket, close_code::POLICY).await;
         }
     };
-    let (call, format) = match (call_id(&start.call_sid), start.format) {
-        (Some(call), Ok(format)) => (call, format),
-        (None, _) => {
-            warn!("stream refused: start.callSid is no call name");
-            return close(socket, close_code::POLICY).await;
-        }
-        (Some(call), Err(unsupported)) => {
-            warn!(%call, %unsupported, "stream refused");
-            return close(socket, close_code::UNSUPPORTED).await;
+    let Started { call, format, persona } = match Started::read(&line, &start, admission) {
+        Ok(started) => started,
+        Err((code, why)) => {
+            warn!(why, "stream refused");
+            return close(socket, code).await;
         }
     };
     let (near, far) = CallerPort::pair(EVENTS, COMMANDS);
     let last = far.events.clone().try_reserve_owned().ok();
-    let named = start.custom_parameters.get("persona").and_then(|name| line.personas().get(name));
-    let persona = named.unwrap_or(line.personas().default_persona()).clone();
     if let Err(refusal) = line.switchboard().connect(call.clone(), persona, near).await {
         warn!(%call, %refusal, "stream refused");
         return close(socket, close_code::AGAIN).await;
     }
-    debug!(%call, stream = start.stream_sid, "stream started");
+    debug!(%call, "stream started");
     let encoder = Encoder::new(&start.stream_sid);
     let mut stream = Stream {
         call: call.to_string(),
@@ -101,6 +135,39 @@ async fn serve(mut socket: WebSocket, line: Line) {
     faults.into_iter().for_each(|fault| stream.report(Event::Fault(fault)));
     drop(waiting);
     stream.run().await;
+}
+
+/// A stream that may become a call.
+struct Started {
+    call: CallId,
+    format: Format,
+    persona: Persona,
+}
+
+impl Started {
+    /// What the start message says, if it is the call that was let in; otherwise with which code
+    /// the socket is closed, and why.
+    fn read(
+        line: &Line,
+        start: &Start,
+        admission: Option<Admission>,
+    ) -> Result<Self, (u16, String)> {
+        let refused = |why: &str| (close_code::POLICY, why.to_owned());
+        let call =
+            call_id(&start.call_sid).ok_or_else(|| refused("start.callSid is no call name"))?;
+        let format = start.format.clone();
+        let format = format.map_err(|why| (close_code::UNSUPPORTED, format!("{call}: {why}")))?;
+        if admission.as_ref().is_some_and(|admission| admission.call != call) {
+            return Err(refused("start.callSid is not the call that this address was given to"));
+        }
+        let named = match &admission {
+            Some(admission) => Some(&admission.persona),
+            None => start.custom_parameters.get("persona"),
+        };
+        let persona = named.and_then(|name| line.personas().get(name));
+        let persona = persona.unwrap_or(line.personas().default_persona()).clone();
+        Ok(Self { call, format, persona })
+    }
 }
 
 /// Reads up to the start message; what else comes first is a fault, or nothing.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -12,7 +13,9 @@ use voice_bot_core::id::CallId;
 use voice_bot_core::record::{EndReason, Fate};
 
 use super::line::Line;
-use super::twiml::{Connect, Say, Stream, Twiml};
+use super::signature::Body;
+use super::tickets::Admission;
+use super::twiml::{Connect, RejectReason, Say, Stream, Twiml};
 use crate::switchboard::Refusal;
 use crate::telemetry::Pii;
 
@@ -30,14 +33,18 @@ pub(super) async fn incoming(
     State(line): State<Line>,
     request: Request,
 ) -> Result<Response, BadRequest> {
-    let form = Form::read(request).await?;
+    let form = Form::read(&line, &line.incoming_url(), request).await?;
     let call = form.call()?;
     let (from, to) = (form.field("From"), form.field("To"));
     let persona = line.personas().for_number(to).clone();
     info!(%call, from = %Pii(from), to = %Pii(to), persona = persona.name, "call comes in");
-    let name = persona.name.clone();
+    if !line.access().may_call(from, to) {
+        warn!(%call, from = %Pii(from), to = %Pii(to), "call not taken: too many in a minute");
+        return Ok(xml(&Twiml::new().reject(RejectReason::Busy)));
+    }
+    let admission = Admission { call: call.clone(), persona: persona.name.clone() };
     let Err(refusal) = line.switchboard().admit(call.clone(), persona).await else {
-        return Ok(xml(&connect(&line, &name)));
+        return Ok(xml(&connect(&line, admission)));
     };
     warn!(%call, %refusal, "call not taken");
     Ok(xml(&match refusal {
@@ -51,7 +58,7 @@ pub(super) async fn after(
     State(line): State<Line>,
     request: Request,
 ) -> Result<Response, BadRequest> {
-    let form = Form::read(request).await?;
+    let form = Form::read(&line, &line.after_url(), request).await?;
     let call = form.call()?;
     let board = line.switchboard();
     let record = match timeout(END_DEADLINE, board.record(call.clone())).await {
@@ -86,9 +93,11 @@ pub(super) async fn after(
 ///
 /// A persona's opening sentence comes before the stream, so its model begins to read its prompt
 /// only when that has been said.
-fn connect(line: &Line, persona: &str) -> Twiml {
-    let stream = Stream::new(&line.media_url()).parameter("persona", persona);
-    let twiml = match line.personas().opening(persona) {
+fn connect(line: &Line, admission: Admission) -> Twiml {
+    let persona = admission.persona.clone();
+    let ticket = line.access().issue(admission);
+    let stream = Stream::new(&line.media_url(ticket.as_deref())).parameter("persona", &persona);
+    let twiml = match line.personas().opening(&persona) {
         Some(sentence) => Twiml::new().say(line.voiced(Say::new(sentence))),
         None => Twiml::new(),
     };
@@ -123,20 +132,34 @@ fn xml(twiml: &Twiml) -> Response {
 struct Form(BTreeMap<String, String>);
 
 impl Form {
-    async fn read(request: Request) -> Result<Self, BadRequest> {
-        let bytes = if request.method() == Method::POST {
-            let body = axum::body::to_bytes(request.into_body(), BODY_BYTES);
-            let late = BadRequest(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
-            let large = BadRequest(StatusCode::PAYLOAD_TOO_LARGE, "the body is over 64 KiB");
-            timeout(BODY_DEADLINE, body).await.map_err(|_| late)?.map_err(|_| large)?
-        } else {
-            request.uri().query().unwrap_or_default().to_owned().into()
+    /// Reads a webhook that Twilio was told to send to `url`.
+    async fn read(line: &Line, url: &str, request: Request) -> Result<Self, BadRequest> {
+        let (parts, body) = request.into_parts();
+        let query = parts.uri.query();
+        let url = query.map_or_else(|| url.to_owned(), |query| format!("{url}?{query}"));
+        let is_signed = |body| {
+            let checked = line.access().webhook(&parts.headers, &url, body);
+            checked.map_err(|_| BadRequest(StatusCode::FORBIDDEN, "this is not signed by Twilio"))
         };
-        let mut fields = BTreeMap::new();
-        for (name, value) in url::form_urlencoded::parse(&bytes) {
-            fields.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+        let fields: Vec<(String, String)>;
+        if parts.method == Method::POST {
+            let bytes = body_of(body).await?;
+            fields = url::form_urlencoded::parse(&bytes).into_owned().collect();
+            is_signed(if is_form(&parts.headers) {
+                Body::Form(&fields)
+            } else {
+                Body::Raw(&bytes)
+            })?;
+        } else {
+            let query = query.unwrap_or_default().as_bytes();
+            fields = url::form_urlencoded::parse(query).into_owned().collect();
+            is_signed(Body::None)?;
         }
-        Ok(Self(fields))
+        let mut first = BTreeMap::new();
+        for (name, value) in fields {
+            first.entry(name).or_insert(value);
+        }
+        Ok(Self(first))
     }
 
     fn field(&self, name: &str) -> &str {
@@ -150,6 +173,19 @@ impl Form {
             BadRequest(StatusCode::BAD_REQUEST, text)
         })
     }
+}
+
+async fn body_of(body: axum::body::Body) -> Result<Bytes, BadRequest> {
+    let late = BadRequest(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
+    let large = BadRequest(StatusCode::PAYLOAD_TOO_LARGE, "the body is over 64 KiB");
+    let body = axum::body::to_bytes(body, BODY_BYTES);
+    timeout(BODY_DEADLINE, body).await.map_err(|_| late)?.map_err(|_| large)
+}
+
+/// Whether the body is a form, as Twilio's are; one of no type is taken for one.
+fn is_form(headers: &HeaderMap) -> bool {
+    let form = |kind: &str| kind.trim_start().starts_with("application/x-www-form-urlencoded");
+    headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind.to_str().is_ok_and(form))
 }
 
 /// A call's name as carriers write it: letters, digits, `-` and `_`.

@@ -32,6 +32,7 @@ const CORE: House = House {
         ("demo", &["wire", "audio"]),
         ("wire", &["leg", "audio", "persona"]),
         ("pool", &["id"]),
+        ("rate", &[]),
         ("record", &["id", "leg", "pace", "turns"]),
         ("carrier", &["audio"]),
         ("leg", &["audio", "persona"]),

@@ -100,7 +100,8 @@ def personaplex(*flags):
     return Program([sys.executable, HERE / "sphn/personaplex_server.py", "--port", port, *flags], port)
 
 
-def voice_bot(command, *flags, port, cwd=None):
-    """A subcommand of the binary that listens on `port`, without settings from the environment."""
+def voice_bot(command, *flags, port, cwd=None, env=()):
+    """A subcommand of the binary that listens on `port`, with no settings from the environment but
+    those given."""
     unset = {name: "" for name in os.environ if name.startswith(SETTINGS)}
-    return Program([binary(), command, *flags], port, env=unset, cwd=cwd)
+    return Program([binary(), command, *flags], port, env=unset | dict(env), cwd=cwd)

@@ -6,6 +6,7 @@ pub mod config;
 pub mod dial;
 pub mod driver;
 pub mod engine;
+mod listen;
 pub mod port;
 pub mod serve;
 pub mod switchboard;

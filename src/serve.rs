@@ -1,16 +1,15 @@
 //! Puts the parts together: engines, switchboard, Twilio line and health routes make a server.
 
-use std::future::{Future, IntoFuture as _};
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
-use tracing::{debug, info};
+use tracing::info;
 use url::Url;
 use voice_bot_core::pace::{clock, governor, speed};
 use voice_bot_core::turns;
@@ -21,6 +20,7 @@ use crate::engine::Engine;
 use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
 use crate::engine::socket::EndpointError;
 use crate::engine::tls::TlsOptions;
+use crate::listen;
 use crate::switchboard::{Settings, Switchboard};
 use crate::tape::Tapes;
 use crate::telephony::twilio::{Line, LineConfig};
@@ -128,14 +128,11 @@ impl Server {
 
     /// Serves on `listener` until `shutdown` resolves, then stops gracefully. Begins with a warning
     /// for every engine that cannot be reached.
-    ///
-    /// # Errors
-    /// Whatever accepting connections fails with for good.
     pub async fn run(
         &self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
+    ) {
         let stopping = self.clone();
         let (calls_over, no_calls) = oneshot::channel::<()>();
         let stopped = async move {
@@ -149,19 +146,12 @@ impl Server {
             drop(no_calls.await);
             sleep(STRAGGLERS).await;
         };
-        let listener = listener.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                debug!(%error, "a connection keeps Nagle's algorithm");
-            }
-        });
         let readiness = self.readiness.clone();
         tokio::spawn(async move { readiness.warn_of_absent().await });
-        let serving = axum::serve(listener, self.router()).with_graceful_shutdown(stopped);
         tokio::select! {
-            served = serving.into_future() => served,
+            () = listen::serve(listener, self.router(), stopped) => {}
             () = overdue => {
                 info!("connections without a call are still open and were left behind");
-                Ok(())
             }
         }
     }

@@ -79,7 +79,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let shown = Arc::clone(&screen);
     let report = dial::place(plan, move |progress| shown.show(progress)).await?;
     drop(stop);
-    running.await.context("the server")??;
+    running.await.context("the server")?;
 
     dial::wav::write(&args.out, &report.caller, &report.bot).context("--out")?;
     if args.json {

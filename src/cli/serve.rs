@@ -89,8 +89,7 @@ pub(super) async fn run(Ready { config, demo }: Ready) -> anyhow::Result<()> {
                 error!(%error, "stopping, since signals cannot be watched");
             }
         })
-        .await
-        .context("the server broke off")?;
+        .await;
     info!("stopped");
     Ok(())
 }

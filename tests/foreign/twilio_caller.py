@@ -253,6 +253,10 @@ class Call:
         """All that was played, one after the other: float samples at 8 kHz."""
         return from_mulaw(b"".join(codes for _, codes in self.media))
 
+    def played(self):
+        """All that was played: pieces of mu-law, each with the second at which it began."""
+        return self._play.pieces
+
     def said_track(self):
         """What the caller said, at 8 kHz from the beginning of the call, when it was spoken."""
         return timeline(self._said, self._said[-1][0] + FRAME_S if self._said else 0.0)

@@ -90,27 +90,21 @@ fn open(
 async fn serve(mut socket: WebSocket, line: Line, admission: Option<Admission>) {
     let Ok(waiting) = line.waiting().try_acquire() else {
         warn!("stream refused: too many sockets wait for their start message");
-        return close(socket, close_code::AGAIN).await;
+        return refuse(socket, close_code::AGAIN, &line, admission).await;
     };
     let mut decoder = Decoder::new();
     let mut faults = Vec::new();
     let started = start(&mut socket, &mut decoder, &mut faults);
-    let start = match timeout(line.start_timeout(), started).await {
-        Ok(Ok(start)) => start,
-        Ok(Err(why)) => {
-            warn!(why, ?faults, "stream refused");
-            return close(socket, close_code::POLICY).await;
-        }
-        Err(_) => {
-            warn!(?faults, "a socket sent no start message in time");
-            return close(socket, close_code::POLICY).await;
-        }
+    let started = match timeout(line.start_timeout(), started).await {
+        Ok(Ok(start)) => Started::read(&line, start, admission.as_ref()),
+        Ok(Err(why)) => Err((close_code::POLICY, why.to_owned())),
+        Err(_) => Err((close_code::POLICY, "no start message came in time".to_owned())),
     };
-    let Started { call, format, persona } = match Started::read(&line, &start, admission) {
+    let Started { call, stream_sid, format, persona } = match started {
         Ok(started) => started,
         Err((code, why)) => {
-            warn!(why, "stream refused");
-            return close(socket, code).await;
+            warn!(why, faults = faults.len(), "stream refused");
+            return refuse(socket, code, &line, admission).await;
         }
     };
     let (near, far) = CallerPort::pair(EVENTS, COMMANDS);
@@ -120,7 +114,7 @@ async fn serve(mut socket: WebSocket, line: Line, admission: Option<Admission>) 
         return close(socket, close_code::AGAIN).await;
     }
     debug!(%call, "stream started");
-    let encoder = Encoder::new(&start.stream_sid);
+    let encoder = Encoder::new(&stream_sid);
     let mut stream = Stream {
         call: call.to_string(),
         socket,
@@ -140,6 +134,7 @@ async fn serve(mut socket: WebSocket, line: Line, admission: Option<Admission>) 
 /// A stream that may become a call.
 struct Started {
     call: CallId,
+    stream_sid: String,
     format: Format,
     persona: Persona,
 }
@@ -149,24 +144,24 @@ impl Started {
     /// the socket is closed, and why.
     fn read(
         line: &Line,
-        start: &Start,
-        admission: Option<Admission>,
+        start: Start,
+        admission: Option<&Admission>,
     ) -> Result<Self, (u16, String)> {
         let refused = |why: &str| (close_code::POLICY, why.to_owned());
         let call =
             call_id(&start.call_sid).ok_or_else(|| refused("start.callSid is no call name"))?;
-        let format = start.format.clone();
-        let format = format.map_err(|why| (close_code::UNSUPPORTED, format!("{call}: {why}")))?;
-        if admission.as_ref().is_some_and(|admission| admission.call != call) {
+        let format =
+            start.format.map_err(|why| (close_code::UNSUPPORTED, format!("{call}: {why}")))?;
+        if admission.is_some_and(|admission| admission.call != call) {
             return Err(refused("start.callSid is not the call that this address was given to"));
         }
-        let named = match &admission {
+        let named = match admission {
             Some(admission) => Some(&admission.persona),
             None => start.custom_parameters.get("persona"),
         };
         let persona = named.and_then(|name| line.personas().get(name));
         let persona = persona.unwrap_or(line.personas().default_persona()).clone();
-        Ok(Self { call, format, persona })
+        Ok(Self { call, stream_sid: start.stream_sid, format, persona })
     }
 }
 
@@ -295,6 +290,15 @@ impl Stream {
         let taken = events.capacity() > reserved && events.try_send(event).is_ok();
         self.lost += u64::from(!taken && !events.is_closed());
     }
+}
+
+/// Closes the socket of a stream that becomes no call. What was kept for it is free again, since
+/// its address does not open twice.
+async fn refuse(socket: WebSocket, code: u16, line: &Line, admission: Option<Admission>) {
+    if let Some(admission) = admission {
+        line.switchboard().cancel(admission.call).await;
+    }
+    close(socket, code).await;
 }
 
 /// Closes the socket in order, within a deadline.

@@ -69,6 +69,7 @@ const SHELL: House = House {
         (
             "serve",
             &[
+                "listen",
                 "web",
                 "telephony",
                 "switchboard",
@@ -90,6 +91,7 @@ const SHELL: House = House {
         ("telemetry", &["config"]),
         ("config", &["wav"]),
         ("port", &[]),
+        ("listen", &[]),
         ("wav", &[]),
     ],
     banned: &[],

@@ -9,9 +9,12 @@ use clap::Parser;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use url::Url;
-use voice_bot::dial::{self, Plan, Report, Summary};
+use voice_bot::config::{Config, Flags, environment};
+use voice_bot::dial::{self, Plan, Report, Signer, Summary};
+use voice_bot::telephony::twilio::signature::{Body, Signatures};
 
-/// Places calls as Twilio would: webhook, TwiML, stream. No telephone is involved.
+/// Places calls as Twilio would: webhook, TwiML, stream. No telephone is involved. Signs as Twilio
+/// does if TWILIO_AUTH_TOKEN is set.
 #[derive(Debug, Parser)]
 pub(super) struct Args {
     /// The URL that answers calls with TwiML
@@ -49,6 +52,20 @@ struct Outcome {
     summary: Summary,
 }
 
+/// Signs as Twilio does with the auth token of the environment, if there is one.
+fn signer() -> anyhow::Result<Option<Signer>> {
+    let config = Config::load(&Flags::default(), &environment()?);
+    // What is wrong with the rest is no matter of a caller.
+    let token = config.ok().and_then(|config| config.twilio.auth_token);
+    Ok(token.map(|token| {
+        let signatures = Signatures::new(&token);
+        let sign = move |url: &Url, form: &[(String, String)]| {
+            signatures.sign(url.as_str(), Body::Form(form))
+        };
+        Arc::new(sign) as Signer
+    }))
+}
+
 /// Places the calls, writes the recordings and prints the report.
 ///
 /// # Errors
@@ -68,6 +85,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         to: args.to,
         tail: Duration::from_secs_f64(args.tail),
         find_lag: false,
+        signer: signer()?,
         ..Plan::new(args.webhook, Arc::from(samples))
     };
     let (mut calls, not_answered) = place_all(&plan, placed).await;

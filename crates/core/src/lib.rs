@@ -52,5 +52,6 @@ pub mod pool;
 pub mod rate;
 pub mod record;
 pub mod tape;
+pub mod toll;
 pub mod turns;
 pub mod wire;

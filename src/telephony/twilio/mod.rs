@@ -2,6 +2,7 @@
 
 mod access;
 mod line;
+pub mod rest;
 pub mod signature;
 mod socket;
 mod tickets;

@@ -33,6 +33,7 @@ const CORE: House = House {
         ("wire", &["leg", "audio", "persona"]),
         ("pool", &["id"]),
         ("rate", &[]),
+        ("toll", &[]),
         ("record", &["id", "leg", "pace", "turns"]),
         ("carrier", &["audio"]),
         ("leg", &["audio", "persona"]),

@@ -14,6 +14,7 @@ mod error;
 mod layers;
 mod log;
 mod nearest;
+mod outbound;
 mod personas;
 mod raw;
 mod resolve;
@@ -27,10 +28,11 @@ mod twilio;
 pub use env::environment;
 pub use error::{ConfigError, Origin};
 pub use log::{LogFilter, LogFilterError, LogFormat};
+pub use outbound::{MachinePolicy, OutboundConfig};
 pub use personas::Personas;
 pub use secret::Secret;
 pub use tape::{TapeConfig, TapeFlags};
-pub use twilio::{SharedKey, TwilioConfig, UpgradeSignature};
+pub use twilio::{SharedKey, TwilioAccount, TwilioConfig, UpgradeSignature};
 
 /// The configuration file that is read when no flag names one; it may be absent.
 pub const DEFAULT_FILE: &str = "voice-bot.toml";
@@ -90,6 +92,10 @@ pub struct Config {
     pub tape: TapeConfig,
     /// The Twilio account, and which requests are taken for Twilio's.
     pub twilio: TwilioConfig,
+    /// Which calls may be made.
+    pub outbound: OutboundConfig,
+    /// What whoever controls calls over HTTP must present; without one nobody can.
+    pub api_token: Option<Secret<String>>,
 }
 
 impl Config {

@@ -1,5 +1,6 @@
 //! Lets people phone a speech model: the shell that moves bytes for `voice_bot_core`.
 
+mod api;
 pub mod bench;
 mod bot;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod switchboard;
 pub mod tape;
 pub mod telemetry;
 pub mod telephony;
+pub mod tls;
 pub mod wav;
 pub mod web;
 

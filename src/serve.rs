@@ -15,7 +15,8 @@ use voice_bot_core::pace::{clock, governor, speed};
 use voice_bot_core::turns;
 use voice_bot_core::{call, pool};
 
-use crate::config::{CallConfig, Config, EngineConfig, LatencyConfig, ServerConfig, Trust};
+use crate::api;
+use crate::config::{CallConfig, Config, EngineConfig, LatencyConfig, Secret, ServerConfig, Trust};
 use crate::engine::Engine;
 use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
 use crate::engine::socket::EndpointError;
@@ -62,6 +63,7 @@ pub struct Server {
     tapes: Option<Tapes>,
     grace: Duration,
     drain: Duration,
+    api_token: Option<Secret<String>>,
 }
 
 impl Server {
@@ -93,17 +95,21 @@ impl Server {
                 personas: config.personas.clone(),
                 say: config.say.clone(),
                 twilio: config.twilio.clone(),
+                outbound: config.outbound.clone(),
+                time_limit: config.call.max_duration,
                 start_timeout: config.call.start_timeout,
             },
         );
         let (grace, drain) =
             (config.server.shutdown_grace, config.latency.bound + config.call.drain);
-        Self { switchboard, line, readiness, tapes, grace, drain }
+        let api_token = config.api_token.clone();
+        Self { switchboard, line, readiness, tapes, grace, drain, api_token }
     }
 
-    /// The routes `/twiml`, `/twiml/after`, `/media/TICKET`, `/health` and `/ready`.
+    /// The routes `/twiml…`, `/media/TICKET`, `/api/…`, `/health` and `/ready`.
     pub fn router(&self) -> Router {
-        self.line.router().merge(self.readiness.clone().router())
+        let api = api::router(self.line.clone(), self.api_token.as_ref());
+        self.line.router().merge(self.readiness.clone().router()).merge(api)
     }
 
     /// The calls.

@@ -4,10 +4,12 @@
 #![expect(clippy::print_stdout, reason = "what a command has to say goes to its standard output")]
 
 mod bench;
+mod call;
 mod check;
 mod demo;
 mod dial;
 mod engine;
+mod number;
 mod replay;
 mod serve;
 mod shutdown;
@@ -41,6 +43,10 @@ enum Command {
     Engine(engine::Args),
     /// Place test calls as Twilio would: webhook, TwiML, stream
     Dial(dial::Args),
+    /// Have the running server call a number
+    Call(call::Args),
+    /// See the Twilio account's numbers, and point one at this server
+    Number(number::Args),
     /// Run a recorded call again, and compare what comes of it
     Replay(replay::Args),
     /// Measure what calls cost on this machine
@@ -71,6 +77,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             block_on(builder, serve::run(ready))
         }
         Command::Check(args) => block_on(builder, check::run(args)),
+        Command::Call(args) => block_on(builder, call::run(args)),
+        Command::Number(args) => block_on(builder, number::run(args)),
         Command::Engine(args) => block_on(builder, engine::run(args)),
         Command::Dial(args) => block_on(builder, dial::run(args)),
         Command::Bench(args) if args.is_load() => {

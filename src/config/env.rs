@@ -17,6 +17,10 @@ pub(super) const TWILIO_AUTH_TOKEN_FILE: &str = "TWILIO_AUTH_TOKEN_FILE";
 pub(super) const TWILIO_SHARED_KEY_ID: &str = "TWILIO_SHARED_KEY_ID";
 /// That key: a secret.
 pub(super) const TWILIO_SHARED_KEY: &str = "TWILIO_SHARED_KEY";
+/// What whoever controls calls over HTTP must present: a secret.
+pub(super) const VOICE_BOT_API_TOKEN: &str = "VOICE_BOT_API_TOKEN";
+/// A file that holds it.
+pub(super) const VOICE_BOT_API_TOKEN_FILE: &str = "VOICE_BOT_API_TOKEN_FILE";
 /// `server.public_url`.
 pub(super) const PUBLIC_URL: &str = "PUBLIC_URL";
 /// `server.host`.
@@ -33,7 +37,7 @@ pub(super) const PERSONAPLEX_VOICE_PROMPT: &str = "PERSONAPLEX_VOICE_PROMPT";
 pub(super) const PERSONAPLEX_TEXT_PROMPT: &str = "PERSONAPLEX_TEXT_PROMPT";
 
 /// Every variable that is read.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 14] = [
     PERSONAPLEX_URL,
     PERSONAPLEX_VOICE_PROMPT,
     PERSONAPLEX_TEXT_PROMPT,
@@ -42,6 +46,8 @@ pub(super) const NAMES: [&str; 12] = [
     TWILIO_AUTH_TOKEN_FILE,
     TWILIO_SHARED_KEY_ID,
     TWILIO_SHARED_KEY,
+    VOICE_BOT_API_TOKEN,
+    VOICE_BOT_API_TOKEN_FILE,
     PUBLIC_URL,
     SERVER_HOST,
     SERVER_PORT,

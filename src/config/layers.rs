@@ -42,6 +42,8 @@ pub(super) struct Overrides {
     pub(super) auth_token_file: Option<Given>,
     pub(super) shared_key_id: Option<Given>,
     pub(super) shared_key: Option<Given>,
+    pub(super) api_token: Option<Given>,
+    pub(super) api_token_file: Option<Given>,
     pub(super) tape: TapeFlags,
 }
 
@@ -74,6 +76,8 @@ impl Overrides {
             auth_token_file: variable(env::TWILIO_AUTH_TOKEN_FILE),
             shared_key_id: variable(env::TWILIO_SHARED_KEY_ID),
             shared_key: variable(env::TWILIO_SHARED_KEY),
+            api_token: variable(env::VOICE_BOT_API_TOKEN),
+            api_token_file: variable(env::VOICE_BOT_API_TOKEN_FILE),
             tape: flags.tape.clone(),
         }
     }

@@ -24,6 +24,7 @@ pub(super) struct RawConfig {
     pub(super) log: RawLog,
     pub(super) tape: RawTape,
     pub(super) twilio: RawTwilio,
+    pub(super) outbound: RawOutbound,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -107,11 +108,24 @@ pub(super) struct RawTape {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawTwilio {
+    pub(super) api_url: Option<String>,
     pub(super) webhook_signature: Option<String>,
     pub(super) upgrade_signature: Option<String>,
     pub(super) stream_token: Option<String>,
     pub(super) calls_per_minute_from: Option<i64>,
     pub(super) calls_per_minute_to: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawOutbound {
+    pub(super) from: Option<String>,
+    pub(super) allow: Option<Vec<String>>,
+    pub(super) max_calls: Option<i64>,
+    pub(super) max_calls_a_day: Option<i64>,
+    pub(super) ring_s: Option<i64>,
+    pub(super) machine: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 /// `personas/NAME.toml`.

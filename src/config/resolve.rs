@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::{
     CallConfig, Config, EngineConfig, LatencyConfig, LogConfig, LogFilter, LogFilterError,
-    LogFormat, SayConfig, ServerConfig, Trust, personas, tape, twilio,
+    LogFormat, SayConfig, ServerConfig, Trust, outbound, personas, tape, twilio,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -21,6 +21,8 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
     let server = server(layers)?;
     Ok(Config {
         twilio: twilio::resolve(layers, &server)?,
+        outbound: outbound::resolve(layers)?,
+        api_token: outbound::api_token(layers)?,
         server,
         personas: personas::resolve(layers, &engine.extra_voices)?,
         engine,

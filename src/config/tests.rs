@@ -686,3 +686,103 @@ fn a_variable_that_is_not_text_is_refused() {
     let error = env::gather(Path::new("/nonexistent/.env"), process).unwrap_err().to_string();
     assert_eq!(error, "TWILIO_AUTH_TOKEN = *** is not UTF-8; set it again");
 }
+
+const WITH_TOKEN: [(&str, &str); 1] = [("TWILIO_AUTH_TOKEN", "hunter2")];
+
+fn twilio(text: &str, variables: &[(&str, &str)]) -> TwilioConfig {
+    load(&[("voice-bot.toml", text)], &Flags::default(), variables).unwrap().twilio
+}
+
+#[test]
+fn strangers_are_kept_out_unless_nobody_else_can_call() {
+    let rules = |config: TwilioConfig| {
+        (config.webhook_signature, config.upgrade_signature, config.stream_token)
+    };
+    let trial = rules(twilio("", &[]));
+    assert_eq!(trial, (false, UpgradeSignature::Off, true), "this machine alone");
+    for text in ["", "[server]\nhost = \"::\"\npublic_url = \"https://bot.example.com\"\n"] {
+        let kept = rules(twilio(text, &WITH_TOKEN));
+        assert_eq!(kept, (true, UpgradeSignature::Require, true), "{text}");
+    }
+    let section = |rest: &str| rules(twilio(&format!("[twilio]\n{rest}"), &WITH_TOKEN));
+    assert_eq!(section("upgrade_signature = \"warn\"").1, UpgradeSignature::Warn);
+    assert!(!section("stream_token = \"off\"").2, "signed anyway");
+    let off = section("webhook_signature = \"off\"");
+    assert_eq!(off, (false, UpgradeSignature::Off, true), "behind a gate of one's own");
+}
+
+#[test]
+fn a_door_that_would_stand_open_is_refused() {
+    let public = "[server]\npublic_url = \"https://bot.example.com\"\n";
+    for (text, variables, problem) in [
+        ("[server]\nhost = \"0.0.0.0\"\n", &[][..], "server.host = \"0.0.0.0\" lets strangers"),
+        (public, &[], "server.public_url = \"https://bot.example.com/\" lets strangers call"),
+        ("[twilio]\nwebhook_signature = \"require\"\n", &[], "needs TWILIO_AUTH_TOKEN"),
+        (
+            "[server]\nhost = \"::\"\n[twilio]\nwebhook_signature = \"off\"\n",
+            &WITH_TOKEN,
+            "lets the whole network call",
+        ),
+        (
+            "[twilio]\nwebhook_signature = \"off\"\nupgrade_signature = \"require\"\n",
+            &WITH_TOKEN,
+            "cannot be kept while webhooks need no signature",
+        ),
+        (
+            "[server]\npublic_url = \"https://bot.example.com\"\n[twilio]\n\
+             stream_token = \"off\"\nupgrade_signature = \"warn\"\n",
+            &WITH_TOKEN,
+            "lets strangers open audio sockets",
+        ),
+        ("[twilio]\nwebhook_signature = \"maybe\"\n", &WITH_TOKEN, "is no rule"),
+        ("[twilio]\nupgrade_signature = \"maybe\"\n", &WITH_TOKEN, "is no rule"),
+        ("[twilio]\nstream_token = \"maybe\"\n", &WITH_TOKEN, "is no rule"),
+        ("[twilio]\napi_url = \"http://api.twilio.com\"\n", &[], "is not encrypted"),
+    ] {
+        let message = message_of(&[("voice-bot.toml", text)], &Flags::default(), variables);
+        assert!(message.contains(problem) && message.contains("; "), "{message}");
+    }
+}
+
+#[test]
+fn a_secret_may_be_in_a_file_of_its_own() {
+    let folder = folder(&[("token", "hunter2\n"), ("empty", " \n")]);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (token, empty, none) = (path("token"), path("empty"), path("none"));
+    let config = twilio("", &[("TWILIO_AUTH_TOKEN_FILE", &token)]);
+    assert_eq!(config.auth_token.unwrap().expose(), "hunter2");
+    for (variables, problem) in [
+        (&[("TWILIO_AUTH_TOKEN_FILE", empty.as_str())][..], "is an empty file"),
+        (&[("TWILIO_AUTH_TOKEN_FILE", &none)], "name a readable file"),
+        (
+            &[("TWILIO_AUTH_TOKEN_FILE", &token), ("TWILIO_AUTH_TOKEN", "hunter2")],
+            "is set beside the secret itself",
+        ),
+        (&[("TWILIO_SHARED_KEY", "hunter2")], "is only half of a shared key"),
+        (&[("VOICE_BOT_API_TOKEN", "hunter2")], "could be guessed; use 16 characters"),
+    ] {
+        let message = message_of(&[], &Flags::default(), variables);
+        assert!(message.contains(problem) && !message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn calls_are_made_only_as_the_configuration_allows() {
+    let outbound = |text: &str| load_file(&format!("[outbound]\n{text}")).unwrap().outbound;
+    assert_eq!(outbound(""), OutboundConfig::default());
+    assert!(OutboundConfig::default().toll.allow.is_empty(), "nobody is called");
+    let config = outbound("machine = \"message\"\nmessage = \" Call back. \"\nallow = [\"+49\"]");
+    assert_eq!(config.machine, MachinePolicy::Message("Call back.".to_owned()));
+    assert_eq!(config.toll.allow, ["+49"]);
+    for (text, problem) in [
+        ("from = \"5551234\"", "\"5551234\" is no number; write +"),
+        ("allow = [\"+1\", \"49\"]", "\"49\" begins no number; write +"),
+        ("allow = [\"+\"]", "\"+\" begins no number"),
+        ("machine = \"message\"", "has none to leave; set outbound.message"),
+        ("machine = \"sing\"", "\"sing\" is no policy; use \"talk\""),
+        ("max_calls = 0", "0 is out of range"),
+    ] {
+        let message = message(&format!("[outbound]\n{text}\n"));
+        assert!(message.contains(problem), "{message}");
+    }
+}

@@ -1,10 +1,14 @@
 //! The Twilio account, and which requests are taken for Twilio's.
 
-use url::Host;
+use url::{Host, Url};
 
+use super::address::public_url;
 use super::error::{ConfigError, Origin};
 use super::layers::{Given, Layers};
 use super::{Secret, ServerConfig};
+
+/// Twilio's REST API, in its first region.
+const API: &str = "https://api.twilio.com";
 
 /// The Twilio account, and which requests are taken for Twilio's. Secrets come from the
 /// environment, or from files that it names, so that no configuration file holds one.
@@ -16,6 +20,8 @@ pub struct TwilioConfig {
     pub auth_token: Option<Secret<String>>,
     /// A key that signs them as well.
     pub shared_key: Option<SharedKey>,
+    /// Where its REST API is.
+    pub api_url: Url,
     /// Whether webhooks must be signed.
     pub webhook_signature: bool,
     /// What becomes of the audio socket of one whose opening is not signed.
@@ -34,12 +40,33 @@ impl Default for TwilioConfig {
             account_sid: None,
             auth_token: None,
             shared_key: None,
+            api_url: Url::parse(API).expect("a constant is a URL"),
             webhook_signature: false,
             upgrade_signature: UpgradeSignature::Off,
             stream_token: true,
             calls_per_minute_from: Some(20),
             calls_per_minute_to: Some(300),
         }
+    }
+}
+
+/// A Twilio account whose API may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TwilioAccount {
+    /// `https://api.twilio.com`, or that of a region.
+    pub api: Url,
+    /// The account's SID.
+    pub sid: String,
+    /// Its auth token.
+    pub auth_token: Secret<String>,
+}
+
+impl TwilioConfig {
+    /// The account, if both its SID and its token are configured.
+    #[must_use]
+    pub fn account(&self) -> Option<TwilioAccount> {
+        let (sid, auth_token) = (self.account_sid.clone()?, self.auth_token.clone()?);
+        Some(TwilioAccount { api: self.api_url.clone(), sid, auth_token })
     }
 }
 
@@ -81,6 +108,9 @@ pub(super) fn resolve(
         account_sid: account_sid(over.account_sid.as_ref())?,
         auth_token,
         shared_key: shared_key(layers)?,
+        api_url: layers
+            .text(None, "twilio.api_url", raw.api_url.as_ref())
+            .map_or(Ok(default.api_url), |given| public_url(&given))?,
         webhook_signature,
         upgrade_signature,
         stream_token,
@@ -109,7 +139,7 @@ fn account_sid(given: Option<&Given>) -> Result<Option<String>, ConfigError> {
 }
 
 /// A secret from the environment, or from a file that it names.
-fn secret(
+pub(super) fn secret(
     value: Option<&Given>,
     file: Option<&Given>,
 ) -> Result<Option<Secret<String>>, ConfigError> {

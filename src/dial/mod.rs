@@ -16,7 +16,7 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use url::Url;
 
 pub use crate::wav;
@@ -66,7 +66,7 @@ impl Plan {
             tail: Duration::from_secs(3),
             limit: None,
             signer: None,
-            tls: public_roots(),
+            tls: crate::tls::public_roots(),
             find_lag: true,
         }
     }
@@ -130,17 +130,4 @@ pub async fn place(
         report = compared.await.unwrap_or(kept);
     }
     Ok(report)
-}
-
-/// Trusts servers whose certificate chains to a public root, as Twilio does.
-#[must_use]
-pub fn public_roots() -> Arc<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("this provider has the cipher suites of the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
 }

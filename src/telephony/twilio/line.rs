@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::Semaphore;
+use tracing::warn;
 use url::Url;
+use voice_bot_core::id::CallId;
 
 use super::access::Access;
+use super::outbound::{Addresses, Order, Outbound, OutboundError};
+use super::rest::{CallState, Rest, RestError, Update};
+use super::webhook::call_id;
 use super::{socket, webhook};
-use crate::config::{Personas, SayConfig, TwilioConfig};
+use crate::config::{OutboundConfig, Personas, SayConfig, TwilioConfig};
 use crate::switchboard::Switchboard;
 
 /// Sockets that may wait for their start message at once.
@@ -27,6 +32,10 @@ pub struct LineConfig {
     pub say: SayConfig,
     /// Whose requests are answered.
     pub twilio: TwilioConfig,
+    /// Which calls may be made.
+    pub outbound: OutboundConfig,
+    /// How long a call that is made may last.
+    pub time_limit: Duration,
     /// How long a socket may take to send its start message.
     pub start_timeout: Duration,
 }
@@ -39,6 +48,7 @@ struct Parts {
     switchboard: Switchboard,
     config: LineConfig,
     access: Access,
+    outbound: Arc<Outbound>,
     waiting: Semaphore,
 }
 
@@ -47,7 +57,18 @@ impl Line {
     #[must_use]
     pub fn new(switchboard: Switchboard, config: LineConfig) -> Self {
         let (access, waiting) = (Access::new(&config.twilio), Semaphore::new(WAITING));
-        Self(Arc::new(Parts { switchboard, config, access, waiting }))
+        // Without an address of its own, Twilio could not ask what to do with a call.
+        let account = config.twilio.account().filter(|_| config.twilio.webhook_signature);
+        let rest = account.and_then(|account| match Rest::new(account) {
+            Ok(rest) => Some(rest),
+            Err(error) => {
+                warn!(%error, "no call can be made");
+                None
+            }
+        });
+        let outbound = Outbound::new(rest, config.outbound.clone(), config.time_limit);
+        let outbound = Arc::new(outbound);
+        Self(Arc::new(Parts { switchboard, config, access, outbound, waiting }))
     }
 
     /// The routes: `/twiml` and `/twiml/after` for webhooks, `/media/TICKET` for the audio.
@@ -55,9 +76,74 @@ impl Line {
         Router::new()
             .route("/twiml", get(webhook::incoming).post(webhook::incoming))
             .route("/twiml/after", get(webhook::after).post(webhook::after))
+            .route("/twiml/out/{order}", post(webhook::answered))
+            .route("/twiml/status/{order}", post(webhook::status))
+            .route("/twiml/machine/{order}", post(webhook::machine))
             .route("/media", get(socket::upgrade_without_ticket))
             .route("/media/{ticket}", get(socket::upgrade))
             .with_state(self.clone())
+    }
+
+    /// Calls that number and has a persona talk, the default one unless told.
+    ///
+    /// It goes on when the future is dropped, since Twilio may have been asked already.
+    ///
+    /// # Errors
+    /// [`OutboundError`] when the call may not, or cannot, be made.
+    pub async fn call(
+        &self,
+        to: String,
+        persona: Option<String>,
+    ) -> Result<CallState, OutboundError> {
+        let personas = self.personas();
+        let persona = match persona {
+            Some(name) => personas.get(&name).ok_or(OutboundError::NoPersona)?.name.clone(),
+            None => personas.default_persona().name.clone(),
+        };
+        let (line, outbound) = (self.clone(), Arc::clone(&self.0.outbound));
+        let made = tokio::spawn(outbound.call(to, persona, move |order| line.addresses(order)));
+        let lost = |error: tokio::task::JoinError| RestError::Unknown(error.to_string());
+        made.await.map_err(lost)?
+    }
+
+    /// The calls that were asked for, as far as they are remembered.
+    #[must_use]
+    pub fn orders(&self) -> Vec<Order> {
+        self.0.outbound.orders()
+    }
+
+    /// Names of the calls that run.
+    pub async fn running(&self) -> Vec<String> {
+        let calls = self.switchboard().overview().await.calls;
+        calls.into_iter().map(|(call, _)| call.to_string()).collect()
+    }
+
+    /// Ends a call: one that runs once its last words are played, any other at once.
+    ///
+    /// # Errors
+    /// [`OutboundError`] when Twilio has to be asked and cannot be.
+    pub async fn hang_up(&self, call: &str) -> Result<(), OutboundError> {
+        // It becomes part of an address.
+        let call = call_id(call).ok_or(OutboundError::NoCall)?;
+        let call = call.as_str();
+        if self.running().await.iter().any(|running| running == call) {
+            self.switchboard().hang_up(CallId::new(call)).await;
+            return Ok(());
+        }
+        self.0.outbound.update(call, &Update::HangUp).await
+    }
+
+    pub(super) fn outbound(&self) -> &Arc<Outbound> {
+        &self.0.outbound
+    }
+
+    /// The addresses that Twilio is given for a call that is made.
+    pub(super) fn addresses(&self, order: &str) -> Addresses {
+        Addresses {
+            answered: self.below_base(&format!("twiml/out/{order}")),
+            status: self.below_base(&format!("twiml/status/{order}")),
+            machine: self.below_base(&format!("twiml/machine/{order}")),
+        }
     }
 
     pub(super) fn switchboard(&self) -> &Switchboard {

@@ -2,6 +2,7 @@
 
 mod access;
 mod line;
+mod outbound;
 pub mod rest;
 pub mod signature;
 mod socket;
@@ -10,3 +11,4 @@ pub mod twiml;
 mod webhook;
 
 pub use line::{Line, LineConfig};
+pub use outbound::{Order, OutboundError};

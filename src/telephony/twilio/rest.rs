@@ -13,7 +13,8 @@ use url::Url;
 pub use answer::{CallState, CallStatus, PhoneNumber, Problem};
 use answer::{Calls, Numbers};
 
-use crate::config::Secret;
+use crate::config::TwilioAccount;
+use crate::tls;
 
 /// How long one request may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -30,17 +31,6 @@ const ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Twilio's code of a call that is over, and of one that it has forgotten.
 const OVER: [u32; 2] = [21220, 20404];
-
-/// Whose account, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// `https://api.twilio.com`, or that of a region.
-    pub api: Url,
-    /// The account's SID.
-    pub sid: String,
-    /// Its auth token.
-    pub auth_token: Secret<String>,
-}
 
 /// Why a request has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,21 +103,21 @@ pub struct Webhooks {
 #[derive(Debug, Clone)]
 pub struct Rest {
     client: reqwest::Client,
-    account: Account,
+    account: TwilioAccount,
 }
 
 impl Rest {
-    /// A client for that account, whose server is verified by `tls`.
+    /// A client for that account. Twilio's certificate is verified by the public authorities.
     ///
     /// # Errors
     /// [`RestError::Unreachable`] if no client can be made.
-    pub fn new(account: Account, tls: rustls::ClientConfig) -> Result<Self, RestError> {
+    pub fn new(account: TwilioAccount) -> Result<Self, RestError> {
         let client = reqwest::Client::builder()
             .user_agent(concat!("voice-bot/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_DEADLINE)
             .timeout(REQUEST_DEADLINE)
             .redirect(reqwest::redirect::Policy::none())
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
             .build()
             .map_err(|error| RestError::Unreachable(reason(&error)))?;
         Ok(Self { client, account })
@@ -145,10 +135,8 @@ impl Rest {
     ) -> Result<CallState, RestError> {
         let form = call.form();
         // Only what was never carried out is tried again.
-        let made = self.repeat(
-            |error| is_never_done(error),
-            || self.request(Method::POST, "Calls.json").form(&form),
-        );
+        let made =
+            self.repeat(is_never_done, || self.request(Method::POST, "Calls.json").form(&form));
         match made.await {
             Err(RestError::Unknown(why)) => {
                 self.find(call, known).await.unwrap_or(None).ok_or(RestError::Unknown(why))
@@ -224,7 +212,7 @@ impl Rest {
         self.repeat(is_passing, || self.request(Method::POST, &path).form(&form)).await
     }
 
-    /// The call that a request without an answer may have made: to and from these numbers, not over.
+    /// The call that a request without an answer may have made: between these numbers, not over.
     async fn find(
         &self,
         call: &NewCall,
@@ -239,7 +227,7 @@ impl Rest {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let Account { api, sid, auth_token } = &self.account;
+        let TwilioAccount { api, sid, auth_token } = &self.account;
         let base = api.as_str().trim_end_matches('/');
         self.client
             .request(method, format!("{base}/2010-04-01/Accounts/{sid}/{path}"))

@@ -34,9 +34,7 @@ pub(super) struct Tickets {
 impl Tickets {
     /// A ticket, as a segment of an address; none if the system has no randomness to give.
     pub(super) fn issue(&self, admission: Admission, now: Instant) -> Option<String> {
-        let mut random = [0; BYTES];
-        SystemRandom::new().fill(&mut random).ok()?;
-        let ticket = URL_SAFE_NO_PAD.encode(random);
+        let ticket = random_name()?;
         let mut out = self.out.lock().ok()?;
         if out.len() >= MOST {
             out.retain(|_, (until, _)| *until > now);
@@ -57,6 +55,13 @@ impl Tickets {
         let (until, admission) = self.out.lock().ok()?.remove(&digest(ticket))?;
         (now < until).then_some(admission)
     }
+}
+
+/// A name that nobody can guess, as a segment of an address; none if the system has no randomness.
+pub(super) fn random_name() -> Option<String> {
+    let mut random = [0; BYTES];
+    SystemRandom::new().fill(&mut random).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(random))
 }
 
 fn digest(ticket: &str) -> [u8; 32] {

@@ -1,10 +1,11 @@
 //! The voice webhook: what Twilio is told to do with a call, as TwiML.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
@@ -13,6 +14,7 @@ use voice_bot_core::id::CallId;
 use voice_bot_core::record::{EndReason, Fate};
 
 use super::line::Line;
+use super::rest::CallStatus;
 use super::signature::Body;
 use super::tickets::Admission;
 use super::twiml::{Connect, RejectReason, Say, Stream, Twiml};
@@ -86,6 +88,67 @@ pub(super) async fn after(
         None => &say.engine_failed,
     };
     Ok(xml(&line.speak(sentence)))
+}
+
+/// `/twiml/out/ORDER`: a call that voice-bot made was answered.
+pub(super) async fn answered(
+    State(line): State<Line>,
+    Path(order): Path<String>,
+    request: Request,
+) -> Result<Response, BadRequest> {
+    let url = line.addresses(&order).answered;
+    let form = Form::read(&line, url.as_str(), request).await?;
+    let call = form.call()?;
+    let persona = line.outbound().persona(&order);
+    let Some(persona) = persona.and_then(|name| line.personas().get(&name)).cloned() else {
+        warn!(%call, "nobody asked for this call; hanging up");
+        return Ok(xml(&Twiml::new().hangup()));
+    };
+    info!(%call, persona = persona.name, "call that was made is answered");
+    let admission = Admission { call: call.clone(), persona: persona.name.clone() };
+    if let Err(refusal) = line.switchboard().admit(call.clone(), persona).await {
+        warn!(%call, %refusal, "nobody can talk in a call that was made");
+        return Ok(xml(&line.speak(&line.say().busy)));
+    }
+    Ok(xml(&connect(&line, admission)))
+}
+
+/// `/twiml/status/ORDER`: how a call that voice-bot made is going.
+pub(super) async fn status(
+    State(line): State<Line>,
+    Path(order): Path<String>,
+    request: Request,
+) -> Result<StatusCode, BadRequest> {
+    let url = line.addresses(&order).status;
+    let form = Form::read(&line, url.as_str(), request).await?;
+    let (call, status) = (form.call()?, form.field("CallStatus"));
+    let is_over = CallStatus::named(status).is_over();
+    if line.outbound().reported(&order, call.as_str(), status, is_over) {
+        info!(%call, status, "call that was made");
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `/twiml/machine/ORDER`: who or what has answered.
+pub(super) async fn machine(
+    State(line): State<Line>,
+    Path(order): Path<String>,
+    request: Request,
+) -> Result<StatusCode, BadRequest> {
+    let url = line.addresses(&order).machine;
+    let form = Form::read(&line, url.as_str(), request).await?;
+    let (call, who) = (form.call()?, form.field("AnsweredBy"));
+    info!(%call, answered_by = who, "call that was made");
+    let say = |text: &str| line.voiced(Say::new(text));
+    if let Some(update) = line.outbound().answered_by(&order, who, say) {
+        let outbound = Arc::clone(line.outbound());
+        tokio::spawn(async move {
+            if let Err(error) = outbound.update(call.as_str(), &update).await {
+                warn!(%call, %error, "a machine answered, and nothing can be done about it");
+            }
+        });
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Connects the call. Twilio asks the action URL what comes after the stream; a compatible carrier

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// How a call stands.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -17,7 +17,7 @@ pub struct CallState {
 }
 
 /// What a call is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallStatus {
     /// It waits for its turn.
@@ -44,6 +44,12 @@ pub enum CallStatus {
 }
 
 impl CallStatus {
+    /// What Twilio calls by this name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        serde_json::from_value(name.into()).unwrap_or_else(|_| Self::Other(name.to_owned()))
+    }
+
     /// Whether nothing more will become of it.
     #[must_use]
     pub const fn is_over(&self) -> bool {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::engine::tls::TlsOptions;
+use crate::config::Secret;
 
 const SID: &str = "AC00000000000000000000000000000001";
 
@@ -65,15 +65,10 @@ async fn told(answers: &[Told]) -> (Rest, Twilio) {
 
 fn client(api: Url) -> Rest {
     let auth_token = Secret::new("token".to_owned());
-    let tls = TlsOptions::default().client_config().unwrap();
-    let mut rest = Rest::new(
-        Account { api, sid: SID.to_owned(), auth_token },
-        rustls::ClientConfig::clone(&tls),
-    )
-    .unwrap();
+    let mut rest = Rest::new(TwilioAccount { api, sid: SID.to_owned(), auth_token }).unwrap();
     rest.client = reqwest::Client::builder()
         .timeout(Duration::from_millis(300))
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls))
+        .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
         .build()
         .unwrap();
     rest

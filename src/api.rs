@@ -1,0 +1,129 @@
+//! The control API, `/api`: calls are made, seen and ended by whoever has the token.
+
+use axum::body::to_bytes;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use ring::hmac;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::config::Secret;
+use crate::telephony::twilio::rest::RestError;
+use crate::telephony::twilio::{Line, OutboundError};
+
+/// Longest body, in bytes.
+const BODY_BYTES: usize = 16 * 1024;
+
+/// What a token is compared by: the time that takes tells nothing of it.
+const COMPARED: &[u8] = b"voice-bot";
+
+/// The routes, for whoever presents the token; without a token they are closed.
+pub(crate) fn router(line: Line, token: Option<&Secret<String>>) -> Router {
+    let key = token.map(|token| key(token.expose()));
+    Router::new()
+        .route("/api/calls", get(calls).post(call))
+        .route("/api/calls/{call}/hangup", post(hang_up))
+        .with_state(line)
+        .layer(from_fn_with_state(key, authorized))
+}
+
+fn key(token: &str) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes())
+}
+
+async fn authorized(
+    State(own): State<Option<hmac::Key>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let own = own.ok_or(Problem(
+        StatusCode::FORBIDDEN,
+        "closed",
+        "the API is closed: set VOICE_BOT_API_TOKEN, and present it".to_owned(),
+    ))?;
+    let given = bearer(request.headers()).map(key);
+    let given = given.map(|given| hmac::sign(&given, COMPARED));
+    match given.map(|given| hmac::verify(&own, COMPARED, given.as_ref())) {
+        Some(Ok(())) => Ok(next.run(request).await),
+        Some(Err(_)) | None => {
+            let fix = "present the token: Authorization: Bearer …".to_owned();
+            Err(Problem(StatusCode::UNAUTHORIZED, "unauthorized", fix))
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// `POST /api/calls`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    /// The number to be called.
+    to: String,
+    /// Who talks; the default persona unless told.
+    persona: Option<String>,
+}
+
+async fn call(State(line): State<Line>, request: Request) -> Result<Response, Problem> {
+    let unreadable = |why: String| Problem(StatusCode::BAD_REQUEST, "unreadable", why);
+    let body = to_bytes(request.into_body(), BODY_BYTES).await;
+    let body = body.map_err(|error| unreadable(error.to_string()))?;
+    let wish: Wish = serde_json::from_slice(&body).map_err(|error| {
+        unreadable(format!("{error}; send {{\"to\": \"+15551234567\", \"persona\": \"NAME\"}}"))
+    })?;
+    let made = line.call(wish.to, wish.persona).await?;
+    let body = json!({"call": made.sid, "status": made.status});
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+async fn calls(State(line): State<Line>) -> Response {
+    let running = line.running().await;
+    Json(json!({"running": running, "outbound": line.orders()})).into_response()
+}
+
+async fn hang_up(State(line): State<Line>, Path(call): Path<String>) -> Result<Response, Problem> {
+    line.hang_up(&call).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"call": call, "status": "ending"}))).into_response())
+}
+
+/// An error: status, a code that stays, and words that may change.
+struct Problem(StatusCode, &'static str, String);
+
+impl From<OutboundError> for Problem {
+    fn from(error: OutboundError) -> Self {
+        let (status, code) = match &error {
+            OutboundError::NotConfigured => (StatusCode::SERVICE_UNAVAILABLE, "not_configured"),
+            OutboundError::NoCall => (StatusCode::NOT_FOUND, "no_call"),
+            OutboundError::NoPersona => (StatusCode::BAD_REQUEST, "no_persona"),
+            OutboundError::Denied(_) => (StatusCode::FORBIDDEN, "denied"),
+            OutboundError::TooManyWait => (StatusCode::TOO_MANY_REQUESTS, "too_many_wait"),
+            OutboundError::Rest(RestError::Refused(_)) => (StatusCode::BAD_GATEWAY, "refused"),
+            OutboundError::Rest(RestError::Unknown(_)) => (StatusCode::GATEWAY_TIMEOUT, "unknown"),
+            OutboundError::Rest(RestError::Unreachable(_) | RestError::Unreadable(_)) => {
+                (StatusCode::BAD_GATEWAY, "unreachable")
+            }
+        };
+        Self(status, code, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self(status, code, message) = self;
+        let mut response =
+            (status, Json(json!({"error": {"code": code, "message": message}}))).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = header::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}

@@ -1,0 +1,62 @@
+//! `voice-bot call`: has the running server call somebody.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use url::Url;
+use voice_bot::config::{Config, Flags, environment};
+use voice_bot::tls;
+
+/// The server waits for Twilio, and a call for its turn.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Have the running server call a number
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The number, such as +15551234567; outbound.allow says which may be called
+    to: String,
+    /// Where the server is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    server: Url,
+    /// Who talks [default: the default persona]
+    #[arg(long, value_name = "NAME")]
+    persona: Option<String>,
+}
+
+/// Asks the server, with the token of the environment.
+///
+/// # Errors
+/// When there is no token, the server cannot be reached, or it does not make the call.
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    let config = Config::load(&Flags::default(), &environment()?)?;
+    let token = config.api_token.context(
+        "set VOICE_BOT_API_TOKEN to the token of the server, in the environment or in .env",
+    )?;
+    let url = args.server.join("api/calls").context("--server")?;
+    let mut body = BTreeMap::from([("to", args.to.as_str())]);
+    body.extend(args.persona.as_deref().map(|persona| ("persona", persona)));
+    let client = reqwest::Client::builder()
+        .timeout(DEADLINE)
+        .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
+        .build()?;
+    let answer = client
+        .post(url.clone())
+        .bearer_auth(token.expose())
+        .header("content-type", "application/json")
+        .body(serde_json::to_string(&body)?)
+        .send()
+        .await
+        .with_context(|| {
+            format!("{url}: the server cannot be reached; is `voice-bot serve` running?")
+        })?;
+    let status = answer.status();
+    let answer: Value = serde_json::from_str(&answer.text().await?).unwrap_or_default();
+    if !status.is_success() {
+        bail!("{}", answer["error"]["message"].as_str().unwrap_or("the server gave no reason"));
+    }
+    let field = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+    println!("{} {}", field("call"), field("status"));
+    Ok(())
+}

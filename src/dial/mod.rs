@@ -47,7 +47,8 @@ pub struct Plan {
     pub limit: Option<Duration>,
     /// Signs the requests; `None` leaves the signature out.
     pub signer: Option<Signer>,
-    /// Which servers are trusted; [`tls::public_roots`](crate::tls::public_roots) unless told otherwise.
+    /// Which servers are trusted; [the public roots](crate::tls::public_roots) unless told
+    /// otherwise.
     pub tls: Arc<ClientConfig>,
     /// Whether [`Report::lag`] is worked out, which takes up to a second of computing.
     pub find_lag: bool,

@@ -9,11 +9,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use ring::hmac;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::config::Secret;
 use crate::telephony::twilio::rest::RestError;
-use crate::telephony::twilio::{Line, OutboundError};
+use crate::telephony::twilio::{Line, OutboundError, TransferError};
 
 /// Longest body, in bytes.
 const BODY_BYTES: usize = 16 * 1024;
@@ -27,6 +28,7 @@ pub(crate) fn router(line: Line, token: Option<&Secret<String>>) -> Router {
     Router::new()
         .route("/api/calls", get(calls).post(call))
         .route("/api/calls/{call}/hangup", post(hang_up))
+        .route("/api/calls/{call}/transfer", post(transfer))
         .with_state(line)
         .layer(from_fn_with_state(key, authorized))
 }
@@ -73,12 +75,7 @@ struct Wish {
 }
 
 async fn call(State(line): State<Line>, request: Request) -> Result<Response, Problem> {
-    let unreadable = |why: String| Problem(StatusCode::BAD_REQUEST, "unreadable", why);
-    let body = to_bytes(request.into_body(), BODY_BYTES).await;
-    let body = body.map_err(|error| unreadable(error.to_string()))?;
-    let wish: Wish = serde_json::from_slice(&body).map_err(|error| {
-        unreadable(format!("{error}; send {{\"to\": \"+15551234567\", \"persona\": \"NAME\"}}"))
-    })?;
+    let wish: Wish = read(request, "{\"to\": \"+15551234567\", \"persona\": \"NAME\"}").await?;
     let made = line.call(wish.to, wish.persona).await?;
     let body = json!({"call": made.sid, "status": made.status});
     Ok((StatusCode::CREATED, Json(body)).into_response())
@@ -92,6 +89,48 @@ async fn calls(State(line): State<Line>) -> Response {
 async fn hang_up(State(line): State<Line>, Path(call): Path<String>) -> Result<Response, Problem> {
     line.hang_up(&call).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"call": call, "status": "ending"}))).into_response())
+}
+
+/// `POST /api/calls/CALL/transfer`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HandOver {
+    /// A number, `sip:` address, or `https` address of TwiML.
+    to: String,
+    /// What Twilio's voice says first.
+    say: Option<String>,
+}
+
+async fn transfer(
+    State(line): State<Line>,
+    Path(call): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let hand_over: HandOver =
+        read(request, "{\"to\": \"+15551234567\", \"say\": \"One moment, please.\"}").await?;
+    line.transfer(&call, &hand_over.to, hand_over.say).await?;
+    let body = json!({"call": call, "status": "transferring"});
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+/// The body of a request, which should look like that.
+async fn read<T: DeserializeOwned>(request: Request, like: &str) -> Result<T, Problem> {
+    let unreadable = |why: String| Problem(StatusCode::BAD_REQUEST, "unreadable", why);
+    let body = to_bytes(request.into_body(), BODY_BYTES).await;
+    let body = body.map_err(|error| unreadable(error.to_string()))?;
+    serde_json::from_slice(&body).map_err(|error| unreadable(format!("{error}; send {like}")))
+}
+
+impl From<TransferError> for Problem {
+    fn from(error: TransferError) -> Self {
+        let (status, code) = match error {
+            TransferError::NoTarget => (StatusCode::BAD_REQUEST, "no_target"),
+            TransferError::TooLong => (StatusCode::BAD_REQUEST, "too_long"),
+            TransferError::NotAllowed => (StatusCode::FORBIDDEN, "denied"),
+            TransferError::NoCall => (StatusCode::NOT_FOUND, "no_call"),
+        };
+        Self(status, code, error.to_string())
+    }
 }
 
 /// An error: status, a code that stays, and words that may change.

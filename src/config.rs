@@ -282,6 +282,8 @@ pub struct SayConfig {
     pub engine_failed: String,
     /// Said when a call has reached its longest duration.
     pub goodbye: String,
+    /// Said when a caller was transferred and nobody has answered.
+    pub nobody_there: String,
 }
 
 impl Default for SayConfig {
@@ -292,6 +294,8 @@ impl Default for SayConfig {
             busy: "Sorry, all our lines are busy right now. Please call again in a few minutes."
                 .to_owned(),
             engine_failed: "Sorry, something went wrong on our side. Please call again later."
+                .to_owned(),
+            nobody_there: "Sorry, nobody can take your call right now. Please call again later."
                 .to_owned(),
             goodbye: "We have run out of time. Thank you for calling. Goodbye.".to_owned(),
         }

@@ -80,6 +80,7 @@ enum Request {
     Take(CallId, oneshot::Sender<Option<(SlotLease, Arc<dyn Engine>)>>),
     Cancel(CallId),
     HangUp(CallId),
+    Transfer(CallId),
     Record(CallId, oneshot::Sender<Option<CallRecord>>),
     Load(oneshot::Sender<usize>),
     Overview(oneshot::Sender<Overview>),
@@ -139,6 +140,11 @@ impl Switchboard {
     pub async fn hang_up(&self, call: CallId) {
         // A switchboard that is gone has no calls left to end.
         drop(self.requests.send(Request::HangUp(call)).await);
+    }
+
+    /// Ends a call politely, if it runs, because the caller goes on to somebody else.
+    pub async fn transfer(&self, call: CallId) {
+        drop(self.requests.send(Request::Transfer(call)).await);
     }
 
     /// What is going on.

@@ -58,10 +58,12 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<OutboundConfig, ConfigError
     let allow = raw.allow.clone().unwrap_or_default();
     let is_prefix = |prefix: &str| {
         let digits = prefix.strip_prefix('+').unwrap_or_default();
-        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let longer = |scheme| prefix.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
+        number || longer("sip:") || longer("https://")
     };
     if let Some(wrong) = allow.iter().find(|prefix| !is_prefix(prefix)) {
-        let fix = "write + and the first digits, such as +49";
+        let fix = "write + and the first digits, such as +49, or sip:… or https://…";
         return Err(layers.key("outbound.allow").refuse_text(wrong, "begins no number", fix));
     }
     let number = |key, given, default: usize| {

@@ -78,6 +78,7 @@ pub(super) struct RawSay {
     pub(super) busy: Option<String>,
     pub(super) engine_failed: Option<String>,
     pub(super) goodbye: Option<String>,
+    pub(super) nobody_there: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]

@@ -158,6 +158,7 @@ impl Board {
                 self.pool.cancel(&call);
             }
             Request::HangUp(call) => self.order(&call, Control::HangUp),
+            Request::Transfer(call) => self.order(&call, Control::Transfer),
             Request::Record(call, reply) => match self.running.get_mut(&call) {
                 Some(running) => running.wait(reply),
                 None => answer(reply, self.record(&call)),

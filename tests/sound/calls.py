@@ -94,16 +94,21 @@ def bundled(rate):
 
 
 def record(folder, scenes):
-    """Plays all scenes at once; again if this machine was too busy to keep a telephone's pace."""
+    """Plays all scenes at once; again if this machine was too busy to keep a telephone's pace.
+
+    It was if the caller was late, or a word was interrupted where nothing was to go wrong.
+    """
     tries = []
     for attempt in range(TRIES):
         recordings = asyncio.run(_record(folder / str(attempt), scenes))
         late_s = max(recording.late_s for recording in recordings.values())
-        tries.append((late_s, recordings))
-        if late_s < LATE_S:
+        interrupted = sum(recordings[name].counted("governor", "underruns")
+                          for name, scene in scenes.items() if scene.upset is None)
+        tries.append((interrupted, late_s, recordings))
+        if late_s < LATE_S and interrupted == 0:
             break
-        print(f"this machine was late by {1000 * late_s:.0f} ms")
-    return min(tries, key=lambda one: one[0])[1]
+        print(f"this machine was late by {1000 * late_s:.0f} ms; {interrupted} interruptions")
+    return min(tries, key=lambda one: one[:2])[2]
 
 
 async def _record(folder, scenes):

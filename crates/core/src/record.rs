@@ -46,6 +46,8 @@ pub enum EndReason {
     TimeLimit,
     /// The bot's side was told to hang up.
     HungUp,
+    /// The caller was handed over to somebody else.
+    Transferred,
     /// The server is stopping.
     ShutDown,
 }
@@ -63,7 +65,7 @@ pub enum Fate {
 
 impl EndReason {
     /// Every reason, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CallerHungUp,
         Self::CallerLost,
         Self::CallerSilent,
@@ -79,6 +81,7 @@ impl EndReason {
         Self::Codec,
         Self::TimeLimit,
         Self::HungUp,
+        Self::Transferred,
         Self::ShutDown,
     ];
 
@@ -101,6 +104,7 @@ impl EndReason {
             | Self::Codec
             | Self::TimeLimit
             | Self::HungUp
+            | Self::Transferred
             | Self::ShutDown => false,
         }
     }
@@ -114,7 +118,8 @@ impl EndReason {
             | Self::CallerSilent
             | Self::NeverStarted
             | Self::TimeLimit
-            | Self::HungUp => Fate::Done,
+            | Self::HungUp
+            | Self::Transferred => Fate::Done,
             Self::EngineBusy => Fate::Busy,
             Self::EngineRefused
             | Self::EngineUnreachable
@@ -147,6 +152,7 @@ impl fmt::Display for EndReason {
             Self::Codec => "audio could not be encoded or decoded",
             Self::TimeLimit => "the call reached its greatest length",
             Self::HungUp => "the bot hung up",
+            Self::Transferred => "the caller was transferred",
             Self::ShutDown => "the server is stopping",
         })
     }

@@ -1,7 +1,7 @@
 //! One Twilio line: the routes that Twilio calls, and the addresses that it is given.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -13,6 +13,8 @@ use voice_bot_core::id::CallId;
 use super::access::Access;
 use super::outbound::{Addresses, Order, Outbound, OutboundError};
 use super::rest::{CallState, Rest, RestError, Update};
+use super::transfer::{Transfer, TransferError, Transfers};
+use super::twiml::Twiml;
 use super::webhook::call_id;
 use super::{socket, webhook};
 use crate::config::{OutboundConfig, Personas, SayConfig, TwilioConfig};
@@ -49,6 +51,7 @@ struct Parts {
     config: LineConfig,
     access: Access,
     outbound: Arc<Outbound>,
+    transfers: Transfers,
     waiting: Semaphore,
 }
 
@@ -67,8 +70,8 @@ impl Line {
             }
         });
         let outbound = Outbound::new(rest, config.outbound.clone(), config.time_limit);
-        let outbound = Arc::new(outbound);
-        Self(Arc::new(Parts { switchboard, config, access, outbound, waiting }))
+        let (outbound, transfers) = (Arc::new(outbound), Transfers::default());
+        Self(Arc::new(Parts { switchboard, config, access, outbound, transfers, waiting }))
     }
 
     /// The routes: `/twiml` and `/twiml/after` for webhooks, `/media/TICKET` for the audio.
@@ -76,6 +79,7 @@ impl Line {
         Router::new()
             .route("/twiml", get(webhook::incoming).post(webhook::incoming))
             .route("/twiml/after", get(webhook::after).post(webhook::after))
+            .route("/twiml/transferred", post(webhook::transferred))
             .route("/twiml/out/{order}", post(webhook::answered))
             .route("/twiml/status/{order}", post(webhook::status))
             .route("/twiml/machine/{order}", post(webhook::machine))
@@ -131,6 +135,38 @@ impl Line {
             return Ok(());
         }
         self.0.outbound.update(call, &Update::HangUp).await
+    }
+
+    /// Hands the caller of a call that runs over to `target`, a number, `sip:` address or `https`
+    /// address of TwiML, once the bot's last words are played and `say` was said.
+    ///
+    /// # Errors
+    /// [`TransferError`] when that may not be dialled, or the call does not run.
+    pub async fn transfer(
+        &self,
+        call: &str,
+        target: &str,
+        say: Option<String>,
+    ) -> Result<(), TransferError> {
+        let transfer = Transfer::new(target, say, &self.0.config.outbound.toll.allow)?;
+        if !self.running().await.iter().any(|running| running == call) {
+            return Err(TransferError::NoCall);
+        }
+        self.0.transfers.note(CallId::new(call), transfer, Instant::now());
+        self.switchboard().transfer(CallId::new(call)).await;
+        Ok(())
+    }
+
+    /// What Twilio is told of a call that is transferred, if it is.
+    pub(super) fn transferred(&self, call: &CallId) -> Option<Twiml> {
+        let transfer = self.0.transfers.take(call)?;
+        let action = self.transferred_url();
+        Some(transfer.twiml(&action, self.0.config.outbound.ring, |say| self.voiced(say)))
+    }
+
+    /// Where Twilio asks what to do when a transfer is over.
+    pub(super) fn transferred_url(&self) -> String {
+        self.below_base("twiml/transferred").into()
     }
 
     pub(super) fn outbound(&self) -> &Arc<Outbound> {

@@ -7,8 +7,10 @@ pub mod rest;
 pub mod signature;
 mod socket;
 mod tickets;
+mod transfer;
 pub mod twiml;
 mod webhook;
 
 pub use line::{Line, LineConfig};
 pub use outbound::{Order, OutboundError};
+pub use transfer::TransferError;

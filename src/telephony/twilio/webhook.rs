@@ -76,6 +76,11 @@ pub(super) async fn after(
     }
     let reason = record.map(|record| record.reason);
     info!(%call, ?reason, "stream is over");
+    if reason == Some(EndReason::Transferred)
+        && let Some(twiml) = line.transferred(&call)
+    {
+        return Ok(xml(&twiml));
+    }
     let say = line.say();
     let sentence = match reason {
         Some(EndReason::TimeLimit) => &say.goodbye,
@@ -88,6 +93,20 @@ pub(super) async fn after(
         None => &say.engine_failed,
     };
     Ok(xml(&line.speak(sentence)))
+}
+
+/// `/twiml/transferred`: a transfer is over. A caller whom nobody has answered is told so.
+pub(super) async fn transferred(
+    State(line): State<Line>,
+    request: Request,
+) -> Result<Response, BadRequest> {
+    let form = Form::read(&line, &line.transferred_url(), request).await?;
+    let (call, status) = (form.call()?, form.field("DialCallStatus"));
+    info!(%call, status, "transfer is over");
+    Ok(xml(&match status {
+        "completed" | "answered" => Twiml::new().hangup(),
+        _ => line.speak(&line.say().nobody_there),
+    }))
 }
 
 /// `/twiml/out/ORDER`: a call that voice-bot made was answered.
@@ -178,7 +197,7 @@ impl Line {
         twiml.hangup()
     }
 
-    fn voiced(&self, say: Say) -> Say {
+    pub(super) fn voiced(&self, say: Say) -> Say {
         let say = say.language(&self.say().language);
         match &self.say().voice {
             Some(voice) => say.voice(voice),

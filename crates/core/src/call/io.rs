@@ -74,6 +74,8 @@ pub enum Input {
 pub enum Control {
     /// End the call politely.
     HangUp,
+    /// End the call politely because the caller goes on to somebody else.
+    Transfer,
     /// End the call politely because the server stops.
     ShutDown,
 }

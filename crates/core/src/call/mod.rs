@@ -128,6 +128,9 @@ impl Call {
             Input::Control(Control::HangUp) => {
                 self.signal(Signal::Ordered(EndReason::HungUp), now);
             }
+            Input::Control(Control::Transfer) => {
+                self.signal(Signal::Ordered(EndReason::Transferred), now);
+            }
             Input::Control(Control::ShutDown) => {
                 self.signal(Signal::Ordered(EndReason::ShutDown), now);
             }

@@ -443,7 +443,8 @@ fn any_input() -> impl Strategy<Value = Input> {
     prop_oneof![
         any_caller().prop_map(Input::Caller),
         any_engine().prop_map(Input::Engine),
-        prop::sample::select(vec![Control::HangUp, Control::ShutDown]).prop_map(Input::Control),
+        prop::sample::select(vec![Control::HangUp, Control::Transfer, Control::ShutDown])
+            .prop_map(Input::Control),
         Just(Input::Timeout),
     ]
 }

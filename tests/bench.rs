@@ -50,11 +50,11 @@ fn two_calls_are_measured_and_drawn() {
 
 #[test]
 fn a_short_soak_finds_that_everything_is_given_back() {
-    let arguments = ["soak", "--short-calls", "12", "--calls", "4", "--minutes", "0.02", "--json"];
+    let arguments = ["soak", "--short-calls", "24", "--calls", "4", "--minutes", "0.02", "--json"];
     let output = bench(&arguments);
     let soaked = json(&output);
     assert!(output.status.success(), "{}: {soaked:#}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(soaked["churned"]["calls"], 12);
+    assert_eq!(soaked["churned"]["calls"], 24);
     assert_eq!(soaked["idle"]["files"], soaked["after_long"]["files"]);
 }
 

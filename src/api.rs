@@ -1,5 +1,7 @@
 //! The control API, `/api`: calls are made, seen and ended by whoever has the token.
 
+use std::time::Duration;
+
 use axum::body::to_bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,6 +13,7 @@ use ring::hmac;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::config::Secret;
 use crate::telephony::twilio::rest::RestError;
@@ -18,6 +21,9 @@ use crate::telephony::twilio::{Line, OutboundError, TransferError};
 
 /// Longest body, in bytes.
 const BODY_BYTES: usize = 16 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a token is compared by: the time that takes tells nothing of it.
 const COMPARED: &[u8] = b"voice-bot";
@@ -116,7 +122,9 @@ async fn transfer(
 /// The body of a request, which should look like that.
 async fn read<T: DeserializeOwned>(request: Request, like: &str) -> Result<T, Problem> {
     let unreadable = |why: String| Problem(StatusCode::BAD_REQUEST, "unreadable", why);
-    let body = to_bytes(request.into_body(), BODY_BYTES).await;
+    let body = timeout(BODY_DEADLINE, to_bytes(request.into_body(), BODY_BYTES)).await;
+    let late = "the body did not come in time; send it at once".to_owned();
+    let body = body.map_err(|_| Problem(StatusCode::REQUEST_TIMEOUT, "late", late))?;
     let body = body.map_err(|error| unreadable(error.to_string()))?;
     serde_json::from_slice(&body).map_err(|error| unreadable(format!("{error}; send {like}")))
 }

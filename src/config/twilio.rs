@@ -22,7 +22,8 @@ pub struct TwilioConfig {
     pub shared_key: Option<SharedKey>,
     /// Where its REST API is.
     pub api_url: Url,
-    /// Whether webhooks must be signed.
+    /// Whether webhooks must be signed; [`Config::load`](super::Config::load) says so wherever
+    /// there is an auth token.
     pub webhook_signature: bool,
     /// What becomes of the audio socket of one whose opening is not signed.
     pub upgrade_signature: UpgradeSignature,

@@ -15,7 +15,7 @@ CALLS, CALL_S = 20, 20
 PRIMED_S = 8
 GAPS_S = 0.5  # of each call, on a machine that also floods it
 SOCKETS, AT_ONCE = 10_000, 1_000
-MEMORY_MB = 120
+MEMORY_MB = 60
 HEAD = b"GET /twiml?CallSid=CA1 HTTP/1.1\r\nHost: bot.example.com\r\n"
 
 

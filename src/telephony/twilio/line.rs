@@ -60,8 +60,9 @@ impl Line {
     #[must_use]
     pub fn new(switchboard: Switchboard, config: LineConfig) -> Self {
         let (access, waiting) = (Access::new(&config.twilio), Semaphore::new(WAITING));
-        // Without an address of its own, Twilio could not ask what to do with a call.
-        let account = config.twilio.account().filter(|_| config.twilio.webhook_signature);
+        // Twilio must reach this server to ask what to do with a call, and be told from strangers.
+        let is_reached = config.base.scheme() == "https" && config.twilio.webhook_signature;
+        let account = config.twilio.account().filter(|_| is_reached);
         let rest = account.and_then(|account| match Rest::new(account) {
             Ok(rest) => Some(rest),
             Err(error) => {
@@ -74,7 +75,7 @@ impl Line {
         Self(Arc::new(Parts { switchboard, config, access, outbound, transfers, waiting }))
     }
 
-    /// The routes: `/twiml` and `/twiml/after` for webhooks, `/media/TICKET` for the audio.
+    /// The routes: `/twiml` and those below it for webhooks, `/media/TICKET` for the audio.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/twiml", get(webhook::incoming).post(webhook::incoming))
@@ -129,12 +130,11 @@ impl Line {
     pub async fn hang_up(&self, call: &str) -> Result<(), OutboundError> {
         // It becomes part of an address.
         let call = call_id(call).ok_or(OutboundError::NoCall)?;
-        let call = call.as_str();
-        if self.running().await.iter().any(|running| running == call) {
-            self.switchboard().hang_up(CallId::new(call)).await;
+        if self.running().await.iter().any(|running| running == call.as_str()) {
+            self.switchboard().hang_up(call).await;
             return Ok(());
         }
-        self.0.outbound.update(call, &Update::HangUp).await
+        self.0.outbound.update(call.as_str(), &Update::HangUp).await
     }
 
     /// Hands the caller of a call that runs over to `target`, a number, `sip:` address or `https`

@@ -24,6 +24,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod twilio;
+mod webhooks;
 
 pub use env::environment;
 pub use error::{ConfigError, Origin};
@@ -33,6 +34,9 @@ pub use personas::Personas;
 pub use secret::Secret;
 pub use tape::{TapeConfig, TapeFlags};
 pub use twilio::{SharedKey, TwilioAccount, TwilioConfig, UpgradeSignature};
+pub use webhooks::{
+    BackOff, EventKind, WebhookSecret, WebhookSecretError, WebhooksConfig, is_webhook_url,
+};
 
 /// The configuration file that is read when no flag names one; it may be absent.
 pub const DEFAULT_FILE: &str = "voice-bot.toml";
@@ -94,6 +98,8 @@ pub struct Config {
     pub twilio: TwilioConfig,
     /// Which calls may be made.
     pub outbound: OutboundConfig,
+    /// Where events are sent to.
+    pub webhooks: WebhooksConfig,
     /// What whoever controls calls over HTTP must present; without one nobody can.
     pub api_token: Option<Secret<String>>,
 }

@@ -30,6 +30,17 @@ pub(super) fn listen_host(given: &Given) -> Result<IpAddr, ConfigError> {
     })
 }
 
+/// An address that events are posted to: `https`, or `http` on the machine itself, with a path and
+/// maybe a query.
+pub(super) fn hook_url(given: &Given) -> Result<Url, ConfigError> {
+    let url = parse(given, &["https", "http"], "https://example.com/voice-bot")?;
+    if url.scheme() == "http" && !is_this_machine(&url) {
+        let fix = "use https:// (plain http:// only for 127.0.0.1)";
+        return Err(given.origin.refuse(quoted(&public(&given.text)), "is not encrypted", fix));
+    }
+    Ok(url)
+}
+
 /// The address of one engine's server.
 pub(super) fn engine_url(given: &Given) -> Result<Url, ConfigError> {
     parse_bare(given, &["ws", "wss"], "wss://127.0.0.1:8998")
@@ -37,15 +48,30 @@ pub(super) fn engine_url(given: &Given) -> Result<Url, ConfigError> {
 
 /// Parses a URL of one of the schemes that has a host and, beside a port, nothing else.
 fn parse_bare(given: &Given, schemes: &[&str], example: &str) -> Result<Url, ConfigError> {
+    let url = parse(given, schemes, example)?;
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        let problem = "has something after the host, which voice-bot adds itself";
+        let fix = format!("use an address such as {example}");
+        return Err(given.origin.refuse(quoted(&public(&given.text)), problem, fix));
+    }
+    Ok(url)
+}
+
+/// `text` without what stands behind a question mark or a hash, which may be a password.
+fn public(text: &str) -> String {
+    text.find(['?', '#']).map_or(text.to_owned(), |at| format!("{}***", &text[..=at]))
+}
+
+/// Parses a URL of one of the schemes that has a host, and no user name or password.
+fn parse(given: &Given, schemes: &[&str], example: &str) -> Result<Url, ConfigError> {
     let fix = format!("use an address such as {example}");
     let text = &given.text;
     // What stands before an @ is a password, which no message may show.
     if text.contains('@') {
         return Err(given.origin.refuse("***", "holds a user name or password", fix));
     }
-    // So may be what stands behind a question mark or a hash.
-    let public = text.find(['?', '#']).map_or(text.clone(), |at| format!("{}***", &text[..=at]));
-    let shown = |problem: &str| Err(given.origin.refuse(quoted(&public), problem, fix.as_str()));
+    let public = quoted(&public(text));
+    let shown = |problem: &str| Err(given.origin.refuse(&public, problem, fix.as_str()));
     if !text.contains("://") {
         return shown("has no scheme");
     }
@@ -58,13 +84,10 @@ fn parse_bare(given: &Given, schemes: &[&str], example: &str) -> Result<Url, Con
     if url.host_str().is_none_or(str::is_empty) {
         return shown("has no host");
     }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return shown("has something after the host, which voice-bot adds itself");
-    }
     Ok(url)
 }
 
-fn is_this_machine(url: &Url) -> bool {
+pub(super) fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

@@ -21,6 +21,10 @@ pub(super) const TWILIO_SHARED_KEY: &str = "TWILIO_SHARED_KEY";
 pub(super) const VOICE_BOT_API_TOKEN: &str = "VOICE_BOT_API_TOKEN";
 /// A file that holds it.
 pub(super) const VOICE_BOT_API_TOKEN_FILE: &str = "VOICE_BOT_API_TOKEN_FILE";
+/// What signs webhooks: a secret.
+pub(super) const VOICE_BOT_WEBHOOK_SECRET: &str = "VOICE_BOT_WEBHOOK_SECRET";
+/// A file that holds it.
+pub(super) const VOICE_BOT_WEBHOOK_SECRET_FILE: &str = "VOICE_BOT_WEBHOOK_SECRET_FILE";
 /// `server.public_url`.
 pub(super) const PUBLIC_URL: &str = "PUBLIC_URL";
 /// `server.host`.
@@ -37,7 +41,7 @@ pub(super) const PERSONAPLEX_VOICE_PROMPT: &str = "PERSONAPLEX_VOICE_PROMPT";
 pub(super) const PERSONAPLEX_TEXT_PROMPT: &str = "PERSONAPLEX_TEXT_PROMPT";
 
 /// Every variable that is read.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 16] = [
     PERSONAPLEX_URL,
     PERSONAPLEX_VOICE_PROMPT,
     PERSONAPLEX_TEXT_PROMPT,
@@ -48,6 +52,8 @@ pub(super) const NAMES: [&str; 14] = [
     TWILIO_SHARED_KEY,
     VOICE_BOT_API_TOKEN,
     VOICE_BOT_API_TOKEN_FILE,
+    VOICE_BOT_WEBHOOK_SECRET,
+    VOICE_BOT_WEBHOOK_SECRET_FILE,
     PUBLIC_URL,
     SERVER_HOST,
     SERVER_PORT,

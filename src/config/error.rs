@@ -45,7 +45,7 @@ pub enum ConfigError {
     /// A file holds what belongs into the environment.
     #[error(
         "{file} line {line}: \"{key}\" does not belong into a file; remove it and set \
-         TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN in the environment or in .env",
+         {variables} in the environment or in .env",
         file = file.display()
     )]
     SecretInFile {
@@ -55,6 +55,8 @@ pub enum ConfigError {
         line: usize,
         /// The key; the value is never kept.
         key: String,
+        /// What to set instead.
+        variables: &'static str,
     },
     /// A line of `.env` cannot be read. The line itself may hold a secret, so it is not shown.
     #[error(

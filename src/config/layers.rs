@@ -44,6 +44,8 @@ pub(super) struct Overrides {
     pub(super) shared_key: Option<Given>,
     pub(super) api_token: Option<Given>,
     pub(super) api_token_file: Option<Given>,
+    pub(super) webhook_secret: Option<Given>,
+    pub(super) webhook_secret_file: Option<Given>,
     pub(super) tape: TapeFlags,
 }
 
@@ -78,6 +80,8 @@ impl Overrides {
             shared_key: variable(env::TWILIO_SHARED_KEY),
             api_token: variable(env::VOICE_BOT_API_TOKEN),
             api_token_file: variable(env::VOICE_BOT_API_TOKEN_FILE),
+            webhook_secret: variable(env::VOICE_BOT_WEBHOOK_SECRET),
+            webhook_secret_file: variable(env::VOICE_BOT_WEBHOOK_SECRET_FILE),
             tape: flags.tape.clone(),
         }
     }

@@ -25,6 +25,7 @@ pub(super) struct RawConfig {
     pub(super) tape: RawTape,
     pub(super) twilio: RawTwilio,
     pub(super) outbound: RawOutbound,
+    pub(super) webhooks: RawWebhooks,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -129,6 +130,17 @@ pub(super) struct RawOutbound {
     pub(super) message: Option<String>,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWebhooks {
+    pub(super) url: Option<String>,
+    pub(super) events: Option<Vec<String>>,
+    pub(super) spool_dir: Option<String>,
+    pub(super) spool_mb: Option<i64>,
+    pub(super) timeout_s: Option<i64>,
+    pub(super) give_up_after_h: Option<i64>,
+}
+
 /// `personas/NAME.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -208,7 +220,11 @@ fn explain_unknown(
     let file = file.to_owned();
     let lower = key.to_lowercase();
     if ["twilio", "token", "secret", "password", "account_sid"].iter().any(|w| lower.contains(w)) {
-        return ConfigError::SecretInFile { file, line, key: key.to_owned() };
+        let variables = match section {
+            "webhooks" => "VOICE_BOT_WEBHOOK_SECRET",
+            _ => "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN",
+        };
+        return ConfigError::SecretInFile { file, line, key: key.to_owned(), variables };
     }
     let place = if section.is_empty() { String::new() } else { format!(" in [{section}]") };
     let fix = match nearest(key, known.iter().copied()) {

@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::{
     CallConfig, Config, EngineConfig, LatencyConfig, LogConfig, LogFilter, LogFilterError,
-    LogFormat, SayConfig, ServerConfig, Trust, outbound, personas, tape, twilio,
+    LogFormat, SayConfig, ServerConfig, Trust, outbound, personas, tape, twilio, webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -23,6 +23,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
         twilio: twilio::resolve(layers, &server)?,
         outbound: outbound::resolve(layers)?,
         api_token: outbound::api_token(layers)?,
+        webhooks: webhooks::resolve(layers)?,
         server,
         personas: personas::resolve(layers, &engine.extra_voices)?,
         engine,

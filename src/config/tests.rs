@@ -786,3 +786,64 @@ fn calls_are_made_only_as_the_configuration_allows() {
         assert!(message.contains(problem), "{message}");
     }
 }
+
+const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+#[test]
+fn webhooks_have_an_address_and_a_secret_from_the_environment() {
+    let file = "[webhooks]\nurl = \"https://example.com/hook?key=1\"\nevents = [\"call.ended\"]\n\
+                spool_mb = 2\ngive_up_after_h = 1\n";
+    let variables = [("VOICE_BOT_WEBHOOK_SECRET", WEBHOOK_SECRET)];
+    let files = [("voice-bot.toml", file)];
+    let config = load(&files, &Flags::default(), &variables).unwrap().webhooks;
+    assert_eq!(config.url.as_ref().unwrap().as_str(), "https://example.com/hook?key=1");
+    assert_eq!(config.events, [EventKind::CallEnded]);
+    assert!(config.spool_dir.is_absolute() && config.spool_dir.ends_with("webhooks"));
+    assert_eq!((config.spool_bytes, config.give_up_after.as_secs()), (2_000_000, 3600));
+    let secret = config.secret.as_ref().unwrap();
+    assert_eq!((secret.key().len(), secret.key()[0]), (24, 0x31));
+    assert!(!format!("{config:?}").contains("MfKQ") && !format!("{config:?}").contains("49, 242"));
+    let alone = load(&[], &Flags::default(), &variables).unwrap().webhooks;
+    assert!(alone.url.is_none() && alone.secret.is_some(), "an action may have an address");
+    let folder = folder(&[("secret", &format!("{WEBHOOK_SECRET}\n"))]);
+    let path = folder.path().join("secret").to_str().unwrap().to_owned();
+    let by_file = load(&[], &Flags::default(), &[("VOICE_BOT_WEBHOOK_SECRET_FILE", &path)]);
+    assert_eq!(by_file.unwrap().webhooks.secret, alone.secret);
+}
+
+#[test]
+fn webhooks_that_cannot_be_sent_are_refused() {
+    for (text, problem) in [
+        ("url = \"http://example.com/hook\"", "is not encrypted; use https:// (plain"),
+        ("url = \"ftp://example.com/hook\"", "does not start with https:// or http://"),
+        ("url = \"https://me:hunter2@example.com\"", "*** holds a user name or password"),
+        ("url = \"example.com?key=hunter2\"", "has no scheme"),
+        ("events = [\"call.end\"]", "\"call.end\" is no event; did you mean \"call.ended\"?"),
+        ("events = [\"weather\"]", "is no event; use some of: call.started, call.answered, tr"),
+        ("events = []", "names no event; name some"),
+        ("spool_dir = \" \"", "is no folder; name the folder"),
+        ("spool_mb = 0", "is out of range; use a number from 1"),
+        ("timeout_s = 0", "is out of range; use seconds from 1 to 120"),
+        ("give_up_after_h = 721", "is out of range"),
+        ("secret = \"hunter2\"", "set VOICE_BOT_WEBHOOK_SECRET in the environment"),
+        (
+            "url = \"https://example.com/hunter2\"",
+            "\"https://example.com\" needs a secret that signs what is sent there; set \
+             VOICE_BOT_WEBHOOK_SECRET in the environment or in .env; make one of whsec_ and what \
+             `openssl rand -base64 32` prints",
+        ),
+    ] {
+        let message = message(&format!("[webhooks]\n{text}\n"));
+        assert!(message.contains(problem) && !message.contains("hunter2"), "{message}");
+    }
+    for (secret, problem) in [
+        ("hunter2", "*** does not begin with whsec_; make one of"),
+        ("whsec_hunter2!", "is not Base64 behind whsec_"),
+        ("whsec_aHVudGVyMg==", "holds 7 bytes and not 24 to 64"),
+    ] {
+        let message = message_of(&[], &Flags::default(), &[("VOICE_BOT_WEBHOOK_SECRET", secret)]);
+        assert!(message.contains(problem) && !message.contains("unter2"), "{message}");
+    }
+    let without_padding = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    assert_eq!(WebhookSecret::parse(without_padding).unwrap().key().len(), 32);
+}

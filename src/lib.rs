@@ -17,6 +17,7 @@ pub mod telephony;
 pub mod tls;
 pub mod wav;
 pub mod web;
+pub mod webhooks;
 
 pub use bot::{Conversation, Heard, VoiceBot};
 pub use serve::Server;

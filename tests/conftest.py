@@ -7,7 +7,8 @@ import pytest
 
 import programs
 
-pytest.register_assert_rewrite("engine_suite", "engine_client", "twilio_caller")
+pytest.register_assert_rewrite("engine_suite", "engine_client", "twilio_caller",
+                               "webhook_receiver")
 
 TEST_S = 60
 SHOWN_CHARACTERS = 6000

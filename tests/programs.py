@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 # Environment variables that voice-bot reads; an empty one counts as unset.
-SETTINGS = ("TWILIO_", "PERSONAPLEX_", "SERVER_", "PUBLIC_URL", "LOG_LEVEL")
+SETTINGS = ("TWILIO_", "VOICE_BOT_", "PERSONAPLEX_", "SERVER_", "PUBLIC_URL", "LOG_LEVEL")
 START_S = 20
 STOP_S = 5
 

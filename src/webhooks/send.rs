@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout_at;
 use tracing::{debug, info, warn};
 use url::Url;
@@ -40,6 +41,18 @@ pub(super) struct Job {
     pub(super) at: Duration,
     pub(super) data: Value,
     pub(super) to: Vec<To>,
+}
+
+/// What became of each event that was put on the disk.
+type Written = Vec<(Entry, io::Result<()>)>;
+
+/// Events that are being put on the disk.
+#[derive(Debug)]
+struct Writing {
+    /// How many events, and how long the letters that came of them.
+    count: usize,
+    lengths: Vec<u64>,
+    task: JoinHandle<Written>,
 }
 
 /// What is posted.
@@ -137,14 +150,20 @@ impl Courier {
         mut stop: watch::Receiver<Option<Instant>>,
     ) {
         let mut batch = Vec::new();
+        let mut writing = None;
         loop {
             let wake = self.dispatch(now());
             tokio::select! {
-                came = jobs.recv_many(&mut batch, BATCH) => {
+                came = jobs.recv_many(&mut batch, BATCH), if writing.is_none() => {
                     if came == 0 {
                         break;
                     }
-                    self.keep(std::mem::take(&mut batch)).await;
+                    writing = Some(self.write(std::mem::take(&mut batch)));
+                }
+                written = written(writing.as_mut()) => {
+                    if let Some(writing) = writing.take() {
+                        self.keep(&writing, written);
+                    }
                 }
                 Some(done) = self.tries.join_next_with_id() => self.landed(done).await,
                 () = sleep_until(wake) => {}
@@ -152,8 +171,11 @@ impl Courier {
             }
         }
         jobs.close();
-        while jobs.recv_many(&mut batch, BATCH).await > 0 {
-            self.keep(std::mem::take(&mut batch)).await;
+        while writing.is_some() || jobs.recv_many(&mut batch, BATCH).await > 0 {
+            let next = writing.take();
+            let mut next = next.unwrap_or_else(|| self.write(std::mem::take(&mut batch)));
+            let written = written(Some(&mut next)).await;
+            self.keep(&next, written);
         }
         let Some(deadline) = *stop.borrow() else { return };
         self.dispatch(now());
@@ -188,40 +210,42 @@ impl Courier {
         wake
     }
 
-    /// Puts events on the disk, and then into their lines.
-    async fn keep(&mut self, jobs: Vec<Job>) {
+    /// Begins to put events on the disk.
+    fn write(&mut self, jobs: Vec<Job>) -> Writing {
         let count = jobs.len();
         let mut letters = Vec::new();
         for job in jobs {
             self.write_letters(job, &mut letters);
         }
-        let lengths: Vec<u64> = letters.iter().map(|letter| letter.entry.bytes).collect();
+        let lengths = letters.iter().map(|letter| letter.entry.bytes).collect();
         let dir = self.spool.dir();
-        let written = spawn_blocking(move || {
+        let task = spawn_blocking(move || {
             let written = spool::write(&dir, &letters);
-            letters.into_iter().zip(written).collect::<Vec<_>>()
+            letters.into_iter().map(|letter| letter.entry).zip(written).collect()
         });
-        match written.await {
+        Writing { count, lengths, task }
+    }
+
+    /// Puts events that are on the disk into their lines.
+    fn keep(&mut self, writing: &Writing, written: Result<Written, JoinError>) {
+        match written {
             Ok(written) => {
-                for (Letter { entry, .. }, result) in written {
+                for (entry, result) in written {
                     match result {
                         Ok(()) => self.enqueue(entry),
-                        Err(error) => {
-                            self.spool.give_back(entry.bytes);
-                            self.shared.drop_one(&format!("it cannot be put on the disk: {error}"));
-                        }
+                        Err(error) => self.lose(entry.bytes, &error),
                     }
                 }
             }
-            Err(error) => {
-                for bytes in lengths {
-                    self.spool.give_back(bytes);
-                    self.shared.drop_one(&format!("it cannot be put on the disk: {error}"));
-                }
-            }
+            Err(error) => writing.lengths.iter().for_each(|bytes| self.lose(*bytes, &error)),
         }
         self.note_waiting();
-        self.shared.unwritten.send_modify(|unwritten| *unwritten -= count);
+        self.shared.unwritten.send_modify(|unwritten| *unwritten -= writing.count);
+    }
+
+    fn lose(&mut self, bytes: u64, error: &dyn std::error::Error) {
+        self.spool.give_back(bytes);
+        self.shared.drop_one(&format!("it cannot be put on the disk: {error}"));
     }
 
     /// A letter to each receiver of an event, where there is room for it.
@@ -346,6 +370,14 @@ async fn remove_all(dir: Arc<Path>, entries: Vec<Entry>) {
     }
     let remove = move || entries.iter().for_each(|entry| spool::remove(&dir, &entry.name));
     drop(spawn_blocking(remove).await);
+}
+
+/// Waits until events are on the disk, for ever if none are on their way there.
+async fn written(writing: Option<&mut Writing>) -> Result<Written, JoinError> {
+    match writing {
+        Some(writing) => (&mut writing.task).await,
+        None => future::pending().await,
+    }
 }
 
 /// Waits until the task is to stop, or nobody is left who could say so.

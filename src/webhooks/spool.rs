@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use crate::config::is_webhook_url;
 
 /// Events that may wait at most, however short they are.
 pub(super) const MOST_FILES: usize = 20_000;
+/// Threads that write files: a disk does what many wait for at once in hardly more time.
+const WRITERS: usize = 8;
 /// What the names of events' files end in; before it stand time, number and id, so that names sort
 /// as the events came.
 const EVENT: &str = ".event";
@@ -142,31 +144,44 @@ impl Spool {
     }
 }
 
-/// Writes files so that each is there as a whole or not at all, also after a loss of power. All are
-/// written before the first is awaited, which costs the disk the least.
+/// Writes files so that each is there as a whole or not at all, also after a loss of power.
 pub(super) fn write(dir: &Path, letters: &[Letter]) -> Vec<io::Result<()>> {
-    let begin = |letter: &Letter| {
-        let part = dir.join(format!("{}{PART}", letter.entry.name));
-        let mut file = private().truncate(true).open(part)?;
-        file.write_all(&letter.text)?;
-        Ok(file)
-    };
-    let begun: Vec<io::Result<File>> = letters.iter().map(begin).collect();
-    let finish = |(letter, file): (&Letter, io::Result<File>)| {
-        let path = dir.join(&letter.entry.name);
-        let part = dir.join(format!("{}{PART}", letter.entry.name));
-        let finished = file.and_then(|file| file.sync_all()).and_then(|()| fs::rename(&part, path));
+    let share = letters.len().div_ceil(WRITERS).max(1);
+    let parts: Vec<io::Result<()>> = std::thread::scope(|scope| {
+        let write_share = |share: &[Letter]| -> Vec<io::Result<()>> {
+            share.iter().map(|letter| write_part(dir, letter)).collect()
+        };
+        let shares = letters.chunks(share).map(|share| scope.spawn(move || write_share(share)));
+        let shares: Vec<_> = shares.collect();
+        let join = |share: std::thread::ScopedJoinHandle<'_, _>| {
+            share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        shares.into_iter().flat_map(join).collect()
+    });
+    let finish = |(letter, part): (&Letter, io::Result<()>)| {
+        let (path, part_path) = (dir.join(&letter.entry.name), part_of(dir, letter));
+        let finished = part.and_then(|()| fs::rename(&part_path, path));
         if finished.is_err() {
             // What is left of it would only take room; the next start removes it otherwise.
-            drop(fs::remove_file(part));
+            drop(fs::remove_file(part_path));
         }
         finished
     };
-    let written = letters.iter().zip(begun).map(finish).collect();
+    let written = letters.iter().zip(parts).map(finish).collect();
     if let Err(error) = sync_folder(dir) {
         warn!(%error, "the folder of events cannot be synchronised with the disk");
     }
     written
+}
+
+fn part_of(dir: &Path, letter: &Letter) -> PathBuf {
+    dir.join(format!("{}{PART}", letter.entry.name))
+}
+
+fn write_part(dir: &Path, letter: &Letter) -> io::Result<()> {
+    let mut file = private().truncate(true).open(part_of(dir, letter))?;
+    file.write_all(&letter.text)?;
+    file.sync_all()
 }
 
 /// The body of an event.

@@ -43,11 +43,13 @@ type Rule = Arc<dyn Fn(&Value, usize) -> Response + Send + Sync>;
 struct Receiver {
     got: Arc<Mutex<Vec<Got>>>,
     rule: Rule,
+    /// How long it takes over each.
+    pause: Duration,
 }
 
 impl Receiver {
     fn new(rule: impl Fn(&Value, usize) -> Response + Send + Sync + 'static) -> Self {
-        Self { got: Arc::default(), rule: Arc::new(rule) }
+        Self { got: Arc::default(), rule: Arc::new(rule), pause: Duration::ZERO }
     }
 
     fn willing() -> Self {
@@ -86,6 +88,7 @@ async fn receive(State(receiver): State<Receiver>, request: Request) -> Response
     let body = to_bytes(request.into_body(), 1_000_000).await.unwrap();
     let id = check_signature(&headers, &body);
     let body: Value = serde_json::from_slice(&body).unwrap();
+    sleep(receiver.pause).await;
     let mut got = receiver.got.lock().unwrap();
     let before = got.iter().filter(|got| got.id == id).count();
     let answer = (receiver.rule)(&body, before);
@@ -374,4 +377,62 @@ async fn nothing_is_sent_where_nothing_signs() {
     webhooks.written(LONG).await;
     assert_eq!(webhooks.counters(), voice_bot::webhooks::Counters::default());
     assert!(matches!(Webhooks::start(&config), Err(WebhooksError::Taken { .. })));
+}
+
+/// Which of the two a process is, in the test below: set for the server that is killed.
+const KILLED: &str = "VOICE_BOT_TEST_KILLED";
+
+/// A server in a process of its own, which hands 100 events over from `first` on.
+fn server(dir: &Path, url: &Url, first: usize) -> std::process::Child {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "a_server_that_is_killed_loses_nothing", "--nocapture"]);
+    command.env(KILLED, format!("{}\n{url}\n{first}", dir.display()));
+    command.stdout(std::process::Stdio::null()).spawn().unwrap()
+}
+
+async fn be_killed(told: &str) {
+    let mut told = told.lines();
+    let (dir, url) = (told.next().unwrap(), told.next().unwrap().parse().unwrap());
+    let first: usize = told.next().unwrap().parse().unwrap();
+    let webhooks = start(&config(Path::new(dir), Some(url)));
+    for n in first..first + 100 {
+        webhooks.send(event(EventKind::Transcript, &(n % 3).to_string(), n));
+    }
+    webhooks.written(LONG).await;
+    std::fs::write(Path::new(dir).join(format!("written-{first}")), "").unwrap();
+    sleep(LONG).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_loses_nothing() {
+    if let Ok(told) = std::env::var(KILLED) {
+        return be_killed(&told).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let address = reserved();
+    let url = url_of(address);
+    let mut first = server(dir.path(), &url, 0);
+    until(|| dir.path().join("written-0").exists()).await;
+    first.kill().unwrap();
+    first.wait().unwrap();
+
+    let receiver = Receiver { pause: Duration::from_millis(10), ..Receiver::willing() };
+    receiver.listen(address);
+    let mut second = server(dir.path(), &url, 100);
+    until(|| dir.path().join("written-100").exists()).await;
+    receiver.taken(20).await;
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert!(receiver.got.lock().unwrap().len() < 200, "it was killed in between");
+
+    let third = start(&config(dir.path(), Some(url)));
+    let taken = receiver.taken(200).await;
+    until(|| third.counters().waiting == 0).await;
+    let known = ids(&taken).len();
+    let mut events: Vec<i64> = (0..3).flat_map(|call| numbers(&taken, &call.to_string())).collect();
+    let twice = events.len() - known;
+    events.sort_unstable();
+    events.dedup();
+    assert_eq!((known, events), (200, (0..200).collect()), "each event has one id");
+    assert!(twice <= 3, "{twice} were on their way when it was killed, one of each call");
 }

@@ -379,6 +379,42 @@ async fn nothing_is_sent_where_nothing_signs() {
     assert!(matches!(Webhooks::start(&config), Err(WebhooksError::Taken { .. })));
 }
 
+#[tokio::test]
+async fn a_spoilt_file_is_set_aside_and_what_has_no_address_waits_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = reserved();
+    let config = config(dir.path(), Some(url_of(address)));
+    let webhooks = start(&config);
+    for n in 0..3 {
+        webhooks.send(event(EventKind::Transcript, "a", n));
+    }
+    webhooks.written(LONG).await;
+    let mut paths: Vec<_> = std::fs::read_dir(&config.spool_dir)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some())
+        .collect();
+    paths.sort();
+    std::fs::write(&paths[1], "spoilt").unwrap();
+    webhooks.stop(Duration::ZERO).await;
+
+    let nobody = start(&WebhooksConfig { url: None, ..config.clone() });
+    assert_eq!(nobody.counters().waiting, 2, "the spoilt one was found at the start");
+    nobody.stop(LONG).await;
+    assert_eq!(nobody.counters().given_up, 0);
+
+    let webhooks = start(&config);
+    std::fs::write(&paths[0], "spoilt as well, but later").unwrap();
+    let receiver = Receiver::willing();
+    receiver.listen(address);
+    assert_eq!(numbers(&receiver.taken(1).await, "a"), [2]);
+    until(|| webhooks.counters().delivered == 1).await;
+    let counters = webhooks.counters();
+    assert_eq!((counters.given_up, counters.waiting), (1, 0));
+    let bad = |path: &Path| path.with_extension("event.bad").exists();
+    assert!(bad(&paths[0]) && bad(&paths[1]) && !bad(&paths[2]));
+}
+
 /// Which of the two a process is, in the test below: set for the server that is killed.
 const KILLED: &str = "VOICE_BOT_TEST_KILLED";
 

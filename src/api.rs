@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::config::Secret;
+use crate::config::{Secret, Variables};
 use crate::telephony::twilio::rest::RestError;
 use crate::telephony::twilio::{Line, OutboundError, TransferError};
 
@@ -35,6 +35,7 @@ pub(crate) fn router(line: Line, token: Option<&Secret<String>>) -> Router {
         .route("/api/calls", get(calls).post(call))
         .route("/api/calls/{call}/hangup", post(hang_up))
         .route("/api/calls/{call}/transfer", post(transfer))
+        .route("/api/calls/{call}/digits", post(digits))
         .with_state(line)
         .layer(from_fn_with_state(key, authorized))
 }
@@ -78,11 +79,14 @@ struct Wish {
     to: String,
     /// Who talks; the default persona unless told.
     persona: Option<String>,
+    /// Values for the persona's variables.
+    #[serde(default)]
+    vars: Variables,
 }
 
 async fn call(State(line): State<Line>, request: Request) -> Result<Response, Problem> {
     let wish: Wish = read(request, "{\"to\": \"+15551234567\", \"persona\": \"NAME\"}").await?;
-    let made = line.call(wish.to, wish.persona).await?;
+    let made = line.call(wish.to, wish.persona, wish.vars).await?;
     let body = json!({"call": made.sid, "status": made.status});
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
@@ -119,6 +123,25 @@ async fn transfer(
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
+/// `POST /api/calls/CALL/digits`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    /// `0-9 * # A-D`; `w` and `W` are pauses of 0.5 and 1 s.
+    digits: String,
+}
+
+async fn digits(
+    State(line): State<Line>,
+    Path(call): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let keys: Keys = read(request, "{\"digits\": \"1w2#\"}").await?;
+    line.send_digits(&call, &keys.digits).await?;
+    let body = json!({"call": call, "status": "sending"});
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
 /// The body of a request, which should look like that.
 async fn read<T: DeserializeOwned>(request: Request, like: &str) -> Result<T, Problem> {
     let unreadable = |why: String| Problem(StatusCode::BAD_REQUEST, "unreadable", why);
@@ -149,6 +172,8 @@ impl From<OutboundError> for Problem {
         let (status, code) = match &error {
             OutboundError::NotConfigured => (StatusCode::SERVICE_UNAVAILABLE, "not_configured"),
             OutboundError::NoCall => (StatusCode::NOT_FOUND, "no_call"),
+            OutboundError::NoDigits => (StatusCode::BAD_REQUEST, "no_digits"),
+            OutboundError::NoVariable(_) => (StatusCode::BAD_REQUEST, "no_variable"),
             OutboundError::NoPersona => (StatusCode::BAD_REQUEST, "no_persona"),
             OutboundError::Denied(_) => (StatusCode::FORBIDDEN, "denied"),
             OutboundError::TooManyWait => (StatusCode::TOO_MANY_REQUESTS, "too_many_wait"),

@@ -85,7 +85,8 @@ impl VoiceBot {
     #[must_use]
     pub fn with_config(engines: Vec<Arc<dyn Engine>>, call: call::Config) -> Self {
         let pool = pool::Config::default();
-        let settings = Settings { engines, call, pool, max_calls: CONVERSATIONS, tapes: None };
+        let settings =
+            Settings { engines, call, pool, max_calls: CONVERSATIONS, tapes: None, acts: None };
         Self { switchboard: Switchboard::start(settings) }
     }
 
@@ -269,7 +270,9 @@ impl Conversation {
                 | Event::Digit(_)
                 | Event::Turn(_)
                 | Event::Speed(_)
-                | Event::Cleared,
+                | Event::Cleared
+                | Event::RuleMet(_)
+                | Event::Action { .. },
             ))
             | Err(RecvError::Closed) => None,
         }

@@ -13,11 +13,13 @@ mod env;
 mod error;
 mod layers;
 mod log;
+mod lookup;
 mod nearest;
 mod outbound;
 mod personas;
 mod raw;
 mod resolve;
+mod rules;
 mod secret;
 mod start;
 mod tape;
@@ -25,10 +27,12 @@ mod tape;
 mod tests;
 mod twilio;
 mod webhooks;
+mod variables;
 
 pub use env::environment;
 pub use error::{ConfigError, Origin};
 pub use log::{LogFilter, LogFilterError, LogFormat};
+pub use lookup::LookupConfig;
 pub use outbound::{MachinePolicy, OutboundConfig};
 pub use personas::Personas;
 pub use secret::Secret;
@@ -37,6 +41,7 @@ pub use twilio::{SharedKey, TwilioAccount, TwilioConfig, UpgradeSignature};
 pub use webhooks::{
     BackOff, EventKind, WebhookSecret, WebhookSecretError, WebhooksConfig, is_webhook_url,
 };
+pub use variables::{Filled, Variables, is_name};
 
 /// The configuration file that is read when no flag names one; it may be absent.
 pub const DEFAULT_FILE: &str = "voice-bot.toml";
@@ -102,6 +107,8 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// What whoever controls calls over HTTP must present; without one nobody can.
     pub api_token: Option<Secret<String>>,
+    /// Whom to ask about a caller.
+    pub lookup: LookupConfig,
 }
 
 impl Config {
@@ -290,6 +297,8 @@ pub struct SayConfig {
     pub goodbye: String,
     /// Said when a caller was transferred and nobody has answered.
     pub nobody_there: String,
+    /// Said before anything else where tapes keep words or sound of calls.
+    pub recorded: String,
 }
 
 impl Default for SayConfig {
@@ -303,6 +312,7 @@ impl Default for SayConfig {
                 .to_owned(),
             nobody_there: "Sorry, nobody can take your call right now. Please call again later."
                 .to_owned(),
+            recorded: "This call is recorded.".to_owned(),
             goodbye: "We have run out of time. Thank you for calling. Goodbye.".to_owned(),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! One task per call owns everything here; there is no lock. It decides nothing.
 
+use std::collections::VecDeque;
 use std::future;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use voice_bot_core::id::CallId;
 use voice_bot_core::leg::engine::{Link, OpenError};
 use voice_bot_core::leg::{caller, engine};
 use voice_bot_core::pace::speed::Change;
-use voice_bot_core::persona::Persona;
+use voice_bot_core::persona::{Action, Persona};
 use voice_bot_core::record::CallRecord;
 
 use crate::engine::{BoxFuture, Session};
@@ -50,6 +51,17 @@ pub struct Observers {
     pub snapshot: watch::Sender<Option<Snapshot>>,
     /// What happens in it.
     pub events: broadcast::Sender<(CallId, Event)>,
+    /// Who does what its persona's rules want done outside; without one it is left undone.
+    pub acts: Option<mpsc::Sender<(CallId, Action)>>,
+}
+
+/// What a running call is told from outside its two legs.
+#[derive(Debug)]
+pub enum Order {
+    /// Something for the call itself.
+    Control(Control),
+    /// Another leg carries its caller from now on.
+    Caller(CallerPort),
 }
 
 /// One call and what it needs to run.
@@ -59,7 +71,9 @@ pub struct Driver {
     caller: CallerPort,
     opener: Option<Opener>,
     engine: EngineLeg,
-    control: mpsc::Receiver<Control>,
+    orders: mpsc::Receiver<Order>,
+    /// Orders that the call gives itself.
+    own: VecDeque<Control>,
     observers: Observers,
     tape: Option<Taper>,
     shown: Option<Instant>,
@@ -87,13 +101,13 @@ impl Driver {
         call: Call,
         caller: CallerPort,
         opener: Opener,
-        control: mpsc::Receiver<Control>,
+        orders: mpsc::Receiver<Order>,
         observers: Observers,
     ) -> Self {
         let engine = EngineLeg::None;
         let opener = Some(opener);
-        let (tape, shown, lost) = (None, None, Lost::default());
-        Self { id, call, caller, opener, engine, control, observers, tape, shown, lost }
+        let (own, tape, shown, lost) = (VecDeque::new(), None, None, Lost::default());
+        Self { id, call, caller, opener, engine, orders, own, observers, tape, shown, lost }
     }
 
     /// Records on this tape what the call is told.
@@ -146,13 +160,30 @@ impl Driver {
                     if let Event::Ended(record) = &event {
                         ended = Some(record.clone());
                     }
+                    if let Event::RuleMet(rule) = event {
+                        self.own.push_back(Control::Rule(rule));
+                    }
                     // Nobody may be watching, and that is fine.
                     drop(self.observers.events.send((self.id.clone(), event)));
                 }
+                Output::Act(action) => self.act(action),
                 Output::Timeout(deadline) => {
                     return ended.map_or(Obeyed::Until(deadline), Obeyed::Ended);
                 }
             }
+        }
+    }
+
+    /// Has something done outside. The channel takes more than all rules of some calls can want.
+    fn act(&mut self, action: Action) {
+        let name = action.name();
+        let taken = self
+            .observers
+            .acts
+            .as_ref()
+            .is_some_and(|acts| acts.try_send((self.id.clone(), action)).is_ok());
+        if !taken {
+            warn!(action = name, "nobody is there who could do what a rule wants");
         }
     }
 
@@ -209,10 +240,20 @@ impl Driver {
     /// What happens next. Deadlines come first, so that a flood on one leg cannot starve them; the
     /// runtime's own budget for channels makes a busy call give way to others.
     async fn next_input(&mut self, deadline: Option<Instant>) -> Input {
+        if let Some(control) = self.own.pop_front() {
+            return Input::Control(control);
+        }
         let input = tokio::select! {
             biased;
             () = sleep_until(deadline) => Input::Timeout,
-            Some(control) = self.control.recv() => Input::Control(control),
+            Some(order) = self.orders.recv() => match order {
+                Order::Control(control) => Input::Control(control),
+                Order::Caller(port) => {
+                    self.caller = port;
+                    // It tells itself that it has started.
+                    Input::Timeout
+                }
+            },
             event = self.caller.recv() => Input::Caller(
                 event.unwrap_or(caller::Event::Left(caller::Left::Lost))
             ),
@@ -305,6 +346,8 @@ fn log(event: &Event) {
         ),
         Event::Cleared => debug!("stale speech was dropped"),
         Event::Digit(digit) => debug!(digit = %Pii(digit), "caller pressed"),
+        Event::RuleMet(rule) => trace!(rule, "rule met"),
+        Event::Action { rule, action } => info!(rule, action, "a rule is acted on"),
         Event::Ended(record) => ended(record),
     }
 }

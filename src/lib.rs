@@ -8,6 +8,7 @@ pub mod dial;
 pub mod driver;
 pub mod engine;
 mod listen;
+mod lookup;
 pub mod port;
 pub mod serve;
 pub mod switchboard;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::info;
 use url::Url;
@@ -35,6 +35,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const LAST_QUESTIONS: Duration = Duration::from_secs(1);
 /// How long the last lines of tapes may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// What rules want done outside of their calls may wait so often.
+const ACTS: usize = 1024;
 /// How long connections without a call may stay open behind that.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
@@ -81,12 +83,14 @@ impl Server {
     pub fn with_engines(config: &Config, engines: Vec<Arc<dyn Engine>>, base: Url) -> Self {
         let readiness = Readiness::new(&engines);
         let tapes = Tapes::new(&config.tape);
+        let (acts, wanted) = mpsc::channel(ACTS);
         let switchboard = Switchboard::start(Settings {
             engines,
             call: call_config(&config.call, &config.latency, &config.engine),
             pool: pool::Config::default(),
             max_calls: config.server.max_calls,
             tapes: tapes.clone(),
+            acts: Some(acts),
         });
         let line = Line::new(
             switchboard.clone(),
@@ -97,9 +101,12 @@ impl Server {
                 twilio: config.twilio.clone(),
                 outbound: config.outbound.clone(),
                 time_limit: config.call.max_duration,
+                lookup: config.lookup.clone(),
+                recorded: config.tape.keeps_content(),
                 start_timeout: config.call.start_timeout,
             },
         );
+        line.act(wanted);
         let (grace, drain) =
             (config.server.shutdown_grace, config.latency.bound + config.call.drain);
         let api_token = config.api_token.clone();
@@ -223,6 +230,7 @@ pub fn call_config(
         engine_silence: call.engine_silence,
         max_duration: call.max_duration,
         drain: call.drain,
+        hold: call::Config::default().hold,
         clock: clock::Config::default(),
         speed: speed::Config {
             slow_below: latency.slow_percent as f32 / 100.0,

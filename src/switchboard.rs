@@ -3,17 +3,18 @@
 //! One task owns the state; everyone else holds a [`Switchboard`] and asks.
 
 mod board;
+mod reports;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::warn;
-use voice_bot_core::call::{self, Event, Snapshot};
+use voice_bot_core::call::{self, Control, Event, Snapshot};
 use voice_bot_core::id::CallId;
-use voice_bot_core::persona::Persona;
+use voice_bot_core::persona::{Action, Persona};
 use voice_bot_core::pool::{self, Occupancy};
-use voice_bot_core::record::CallRecord;
+use voice_bot_core::record::{CallRecord, Report};
 
 use crate::engine::Engine;
 use crate::port::CallerPort;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub max_calls: usize,
     /// Where calls are recorded, if they are.
     pub tapes: Option<Tapes>,
+    /// Who does what personas' rules want done outside of their calls, if somebody does.
+    pub acts: Option<mpsc::Sender<(CallId, Action)>>,
 }
 
 /// Why a call is not taken.
@@ -54,6 +57,33 @@ pub enum Refusal {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
+    /// The call that the caller comes back to is over.
+    #[error("the call that the caller comes back to is over")]
+    Over,
+}
+
+/// What is known of a call besides its audio.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Who called whom.
+    pub direction: Direction,
+    /// The caller's number or name, as the carrier gives it; empty if there is none.
+    pub from: String,
+    /// What was called; likewise.
+    pub to: String,
+    /// Whether the caller is told that the call is recorded.
+    pub announced: bool,
+}
+
+/// Who called whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Somebody called the bot.
+    #[default]
+    Inbound,
+    /// The bot called somebody.
+    Outbound,
 }
 
 /// What is going on.
@@ -75,12 +105,13 @@ pub struct Switchboard {
 }
 
 enum Request {
-    Admit(CallId, Persona, oneshot::Sender<Result<(), Refusal>>),
+    Admit(CallId, Persona, Box<About>, oneshot::Sender<Result<(), Refusal>>),
     Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<(), Refusal>>),
     Take(CallId, oneshot::Sender<Option<(SlotLease, Arc<dyn Engine>)>>),
     Cancel(CallId),
-    HangUp(CallId),
-    Transfer(CallId),
+    Report(CallId, Report, bool),
+    Return(CallId, CallerPort, oneshot::Sender<Result<(), Refusal>>),
+    Tell(CallId, Control, oneshot::Sender<bool>),
     Record(CallId, oneshot::Sender<Option<CallRecord>>),
     Load(oneshot::Sender<usize>),
     Overview(oneshot::Sender<Overview>),
@@ -105,8 +136,8 @@ impl Switchboard {
     ///
     /// # Errors
     /// [`Refusal`] when it cannot be served; the caller should be told and hung up.
-    pub async fn admit(&self, call: CallId, persona: Persona) -> Result<(), Refusal> {
-        let ask = |reply| Request::Admit(call, persona, reply);
+    pub async fn admit(&self, call: CallId, persona: Persona, about: About) -> Result<(), Refusal> {
+        let ask = |reply| Request::Admit(call, persona, Box::new(about), reply);
         self.ask(ask).await.unwrap_or(Err(Refusal::Stopping))
     }
 
@@ -136,15 +167,25 @@ impl Switchboard {
         drop(self.requests.send(Request::Cancel(call)).await);
     }
 
-    /// Ends a call politely, if it runs.
-    pub async fn hang_up(&self, call: CallId) {
-        // A switchboard that is gone has no calls left to end.
-        drop(self.requests.send(Request::HangUp(call)).await);
+    /// Tells a call something; false when it does not run.
+    pub async fn tell(&self, call: CallId, control: Control) -> bool {
+        self.ask(|reply| Request::Tell(call, control, reply)).await.unwrap_or(false)
     }
 
-    /// Ends a call politely, if it runs, because the caller goes on to somebody else.
-    pub async fn transfer(&self, call: CallId) {
-        drop(self.requests.send(Request::Transfer(call)).await);
+    /// Connects the audio of a caller who comes back after [`Control::Hold`].
+    ///
+    /// # Errors
+    /// [`Refusal::Over`] when the call has ended meanwhile.
+    pub async fn come_back(&self, call: CallId, caller: CallerPort) -> Result<(), Refusal> {
+        let ask = |reply| Request::Return(call, caller, reply);
+        self.ask(ask).await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// Notes what the carrier reports of a call, for its record. `is_over`: nothing more will come
+    /// of the call, so that one which never began has a record too.
+    pub async fn report(&self, call: CallId, report: Report, is_over: bool) {
+        // A switchboard that is gone keeps no records.
+        drop(self.requests.send(Request::Report(call, report, is_over)).await);
     }
 
     /// What is going on.

@@ -7,7 +7,7 @@ import pytest
 
 import programs
 
-pytest.register_assert_rewrite("engine_suite", "engine_client", "twilio_caller",
+pytest.register_assert_rewrite("engine_suite", "engine_client", "twilio_caller", "fake_twilio",
                                "webhook_receiver")
 
 TEST_S = 60

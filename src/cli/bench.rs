@@ -124,9 +124,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(What::Load { engines }) = args.what {
         return play(engines).await;
     }
+    let asked = shutdown::watch()?;
     tokio::select! {
         done = measure(args) => done,
-        asked = shutdown::asked() => asked.and(Err(anyhow::anyhow!("stopped before its end"))),
+        () = asked => Err(anyhow::anyhow!("stopped before its end")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 use voice_bot::config::{Config, Flags, environment};
 use voice_bot::tls;
@@ -23,6 +23,14 @@ pub(super) struct Args {
     /// Who talks [default: the default persona]
     #[arg(long, value_name = "NAME")]
     persona: Option<String>,
+    /// A value for a variable of the persona; may be given several times
+    #[arg(long = "var", value_name = "KEY=VALUE", value_parser = variable)]
+    vars: Vec<(String, String)>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as caller_name=Ann")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Asks the server, with the token of the environment.
@@ -35,8 +43,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         "set VOICE_BOT_API_TOKEN to the token of the server, in the environment or in .env",
     )?;
     let url = args.server.join("api/calls").context("--server")?;
-    let mut body = BTreeMap::from([("to", args.to.as_str())]);
-    body.extend(args.persona.as_deref().map(|persona| ("persona", persona)));
+    let vars: BTreeMap<_, _> = args.vars.into_iter().collect();
+    let body = json!({"to": args.to, "persona": args.persona, "vars": vars});
     let client = reqwest::Client::builder()
         .timeout(DEADLINE)
         .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
@@ -45,7 +53,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         .post(url.clone())
         .bearer_auth(token.expose())
         .header("content-type", "application/json")
-        .body(serde_json::to_string(&body)?)
+        .body(body.to_string())
         .send()
         .await
         .with_context(|| {

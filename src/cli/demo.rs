@@ -160,6 +160,8 @@ impl State {
                 | Event::Turn(_)
                 | Event::Speed(_)
                 | Event::Cleared
+                | Event::RuleMet(_)
+                | Event::Action { .. }
                 | Event::Ended(_) => {}
             }
         }
@@ -187,6 +189,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Waiting => "waiting",
         Phase::Priming => "priming",
         Phase::Live => "live",
+        Phase::Held => "held",
         Phase::Draining(_) => "draining",
         Phase::Ended(_) => "ended",
     }

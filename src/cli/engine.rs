@@ -108,8 +108,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         )
     })?;
     let server = DemoServer::start(listener, options).context("cannot start the demo engine")?;
+    let asked = shutdown::watch()?;
     println!("demo engine listening on ws://{}/api/chat", server.address());
-    shutdown::asked().await?;
+    asked.await;
     server.shutdown().await;
     Ok(())
 }

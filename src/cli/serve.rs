@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use voice_bot::Server;
 use voice_bot::config::{Config, Flags, TapeConfig, environment};
 use voice_bot::engine::Engine;
@@ -81,15 +81,10 @@ pub(super) async fn run(Ready { config, demo }: Ready) -> anyhow::Result<()> {
         None => (Server::new(&config, base.clone()).context("engine")?, None),
     };
     warn_about_the_open_door(&config, bound);
+    let asked = shutdown::watch()?;
     let webhook = base.join("twiml").unwrap_or(base);
     info!(address = %local_url(bound), %webhook, demo = demo.is_some(), "listening");
-    server
-        .run(listener, async {
-            if let Err(error) = shutdown::asked().await {
-                error!(%error, "stopping, since signals cannot be watched");
-            }
-        })
-        .await;
+    server.run(listener, asked).await;
     info!("stopped");
     Ok(())
 }

@@ -1,22 +1,28 @@
-//! Waits for the signals that ask a server to stop.
+//! Watches for the signals that ask a server to stop.
 
 use anyhow::Context as _;
 
-/// Resolves on Ctrl-C or SIGTERM.
+/// Watches from now on for Ctrl-C and SIGTERM; the future resolves when one has come. To be asked
+/// for before a server says that it listens, or one that is stopped at once would be killed.
 ///
 /// # Errors
 /// When the signals cannot be watched.
-pub(super) async fn asked() -> anyhow::Result<()> {
-    use tokio::signal;
+pub(super) fn watch() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     #[cfg(unix)]
     {
-        let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())
-            .context("cannot watch for SIGTERM")?;
-        tokio::select! {
-            interrupted = signal::ctrl_c() => interrupted.context("cannot watch for Ctrl-C"),
-            _ = terminate.recv() => Ok(()),
-        }
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
     }
-    #[cfg(not(unix))]
-    signal::ctrl_c().await.context("cannot watch for Ctrl-C")
+    #[cfg(windows)]
+    {
+        let mut interrupt = tokio::signal::windows::ctrl_c().context("cannot watch for Ctrl-C")?;
+        Ok(async move { drop(interrupt.recv().await) })
+    }
 }

@@ -25,6 +25,10 @@ pub(super) const VOICE_BOT_API_TOKEN_FILE: &str = "VOICE_BOT_API_TOKEN_FILE";
 pub(super) const VOICE_BOT_WEBHOOK_SECRET: &str = "VOICE_BOT_WEBHOOK_SECRET";
 /// A file that holds it.
 pub(super) const VOICE_BOT_WEBHOOK_SECRET_FILE: &str = "VOICE_BOT_WEBHOOK_SECRET_FILE";
+/// What the address that callers are looked up at is shown: a secret.
+pub(super) const VOICE_BOT_LOOKUP_TOKEN: &str = "VOICE_BOT_LOOKUP_TOKEN";
+/// A file that holds it.
+pub(super) const VOICE_BOT_LOOKUP_TOKEN_FILE: &str = "VOICE_BOT_LOOKUP_TOKEN_FILE";
 /// `server.public_url`.
 pub(super) const PUBLIC_URL: &str = "PUBLIC_URL";
 /// `server.host`.
@@ -41,7 +45,7 @@ pub(super) const PERSONAPLEX_VOICE_PROMPT: &str = "PERSONAPLEX_VOICE_PROMPT";
 pub(super) const PERSONAPLEX_TEXT_PROMPT: &str = "PERSONAPLEX_TEXT_PROMPT";
 
 /// Every variable that is read.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 18] = [
     PERSONAPLEX_URL,
     PERSONAPLEX_VOICE_PROMPT,
     PERSONAPLEX_TEXT_PROMPT,
@@ -54,6 +58,8 @@ pub(super) const NAMES: [&str; 16] = [
     VOICE_BOT_API_TOKEN_FILE,
     VOICE_BOT_WEBHOOK_SECRET,
     VOICE_BOT_WEBHOOK_SECRET_FILE,
+    VOICE_BOT_LOOKUP_TOKEN,
+    VOICE_BOT_LOOKUP_TOKEN_FILE,
     PUBLIC_URL,
     SERVER_HOST,
     SERVER_PORT,

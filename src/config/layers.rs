@@ -46,6 +46,8 @@ pub(super) struct Overrides {
     pub(super) api_token_file: Option<Given>,
     pub(super) webhook_secret: Option<Given>,
     pub(super) webhook_secret_file: Option<Given>,
+    pub(super) lookup_token: Option<Given>,
+    pub(super) lookup_token_file: Option<Given>,
     pub(super) tape: TapeFlags,
 }
 
@@ -82,6 +84,8 @@ impl Overrides {
             api_token_file: variable(env::VOICE_BOT_API_TOKEN_FILE),
             webhook_secret: variable(env::VOICE_BOT_WEBHOOK_SECRET),
             webhook_secret_file: variable(env::VOICE_BOT_WEBHOOK_SECRET_FILE),
+            lookup_token: variable(env::VOICE_BOT_LOOKUP_TOKEN),
+            lookup_token_file: variable(env::VOICE_BOT_LOOKUP_TOKEN_FILE),
             tape: flags.tape.clone(),
         }
     }

@@ -13,7 +13,8 @@ use super::error::{ConfigError, Origin};
 use super::layers::{Given, Layers};
 use super::nearest::nearest;
 use super::raw::{self, RawPersona};
-use super::start;
+use super::variables::{Filled, Template, Variables};
+use super::{rules, start, variables};
 
 const DEFAULT_DIR: &str = "personas";
 const DEFAULT_NAME: &str = "assistant";
@@ -26,8 +27,8 @@ pub struct Personas {
     all: BTreeMap<String, Persona>,
     default: Persona,
     numbers: BTreeMap<String, Persona>,
-    /// By the persona's name; without those that have none.
-    openings: BTreeMap<String, String>,
+    /// By the persona's name.
+    templates: BTreeMap<String, Template>,
 }
 
 impl Personas {
@@ -49,11 +50,26 @@ impl Personas {
         self.all.get(name)
     }
 
-    /// What the carrier's own voice says before it opens the stream to the persona of this name;
-    /// never empty.
+    /// The persona as it is on one call: with these values for its variables, and the defaults of
+    /// the others. One that is not of these is left as it is.
     #[must_use]
-    pub fn opening(&self, name: &str) -> Option<&str> {
-        self.openings.get(name).map(String::as_str)
+    pub fn fill(&self, persona: &Persona, values: &Variables) -> Filled {
+        match self.templates.get(&persona.name) {
+            Some(template) => template.fill(persona, values),
+            None => Filled { persona: persona.clone(), opening: None },
+        }
+    }
+
+    /// What the carrier's own voice says before it opens the stream to the persona of this name,
+    /// with the defaults of its variables; never empty.
+    #[must_use]
+    pub fn opening(&self, name: &str) -> Option<String> {
+        self.fill(self.get(name)?, &Variables::new()).opening
+    }
+
+    /// The names of the variables that the persona of this name has.
+    pub fn variables(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.templates.get(name).into_iter().flat_map(Template::variables)
     }
 
     /// Every persona, by name.
@@ -72,21 +88,24 @@ impl Default for Personas {
     fn default() -> Self {
         let built_in = built_in(&[]).expect("the persona in the program is valid, see the tests");
         let name = built_in.persona.name.clone();
-        let openings = built_in.say.map(|say| (name.clone(), say)).into_iter().collect();
+        let templates = [(name.clone(), built_in.template)].into();
         let (default, all) = (built_in.persona.clone(), [(name, built_in.persona)].into());
-        Self { all, default, numbers: BTreeMap::new(), openings }
+        Self { all, default, numbers: BTreeMap::new(), templates }
     }
 }
 
 /// Reads the folder, lays `PERSONAPLEX_*` over the default persona and looks the numbers' up.
+///
+/// Their rules may hand callers over to what begins with one of `allow`.
 pub(super) fn resolve(
     layers: &Layers<'_>,
     extra_voices: &[String],
+    allow: &[String],
 ) -> Result<Personas, ConfigError> {
     let raw = &layers.raw.personas;
-    let found = read_folder(layers, extra_voices)?;
-    let openings = found.iter().filter_map(|(name, it)| Some((name.clone(), it.say.clone()?)));
-    let openings = openings.collect();
+    let found = read_folder(layers, extra_voices, allow)?;
+    let templates = found.iter().map(|(name, found)| (name.clone(), found.template.clone()));
+    let mut templates: BTreeMap<_, _> = templates.collect();
     let mut all: BTreeMap<_, _> =
         found.into_iter().map(|(name, found)| (name, found.persona)).collect();
     let wanted =
@@ -96,7 +115,9 @@ pub(super) fn resolve(
         origin: layers.key("personas.default"),
     });
     let mut default = find(&all, &wanted)?;
-    override_default(layers, &mut default, extra_voices)?;
+    if let Some(template) = templates.get_mut(&default.name) {
+        override_default(layers, &mut default, template, extra_voices)?;
+    }
     all.insert(default.name.clone(), default.clone());
     let mut numbers = BTreeMap::new();
     for (number, name) in raw.numbers.iter().flatten() {
@@ -107,12 +128,13 @@ pub(super) fn resolve(
         }
         numbers.insert(number.clone(), find(&all, &Given { text: name.clone(), origin })?);
     }
-    Ok(Personas { all, default, numbers, openings })
+    Ok(Personas { all, default, numbers, templates })
 }
 
 fn override_default(
     layers: &Layers<'_>,
     default: &mut Persona,
+    template: &mut Template,
     extra_voices: &[String],
 ) -> Result<(), ConfigError> {
     if let Some(voice) = &layers.overrides.voice {
@@ -121,7 +143,8 @@ fn override_default(
     }
     if let Some(prompt) = &layers.overrides.prompt {
         check_prompt(prompt, &default.voice)?;
-        default.prompt.clone_from(&prompt.text);
+        *template = template.with_prompt(prompt)?;
+        *default = template.fill(default, &Variables::new()).persona;
     }
     Ok(())
 }
@@ -144,17 +167,18 @@ fn find(all: &BTreeMap<String, Persona>, wanted: &Given) -> Result<Persona, Conf
 /// What a persona's file says.
 struct Found {
     persona: Persona,
-    say: Option<String>,
+    template: Template,
 }
 
 fn built_in(extra_voices: &[String]) -> Result<Found, ConfigError> {
-    read_persona(Path::new("personas/assistant.toml"), BUILT_IN, extra_voices)
+    read_persona(Path::new("personas/assistant.toml"), BUILT_IN, extra_voices, &[])
 }
 
 /// The personas in the folder, and the built-in one unless one there has its name.
 fn read_folder(
     layers: &Layers<'_>,
     extra_voices: &[String],
+    allow: &[String],
 ) -> Result<BTreeMap<String, Found>, ConfigError> {
     let raw = layers.raw.personas.dir.as_deref();
     let base = layers.file.parent().unwrap_or(Path::new(""));
@@ -164,7 +188,7 @@ fn read_folder(
     for file in persona_files(&folder, may_be_absent, &layers.key("personas.dir"))? {
         let text = std::fs::read_to_string(&file)
             .map_err(|error| unreadable(&layers.key("personas.dir"), &file, &error))?;
-        let read = read_persona(&file, &text, extra_voices)?;
+        let read = read_persona(&file, &text, extra_voices, allow)?;
         let name = read.persona.name.clone();
         if let Some((_, other)) = found.get(&name) {
             let problem = format!("is also the name in {}", other.display());
@@ -209,7 +233,12 @@ fn unreadable(origin: &Origin, path: &Path, error: &std::io::Error) -> ConfigErr
     }
 }
 
-fn read_persona(file: &Path, text: &str, extra: &[String]) -> Result<Found, ConfigError> {
+fn read_persona(
+    file: &Path,
+    text: &str,
+    extra: &[String],
+    allow: &[String],
+) -> Result<Found, ConfigError> {
     let raw: RawPersona = raw::parse(file, text)?;
     let take = |key: &str, value: Option<String>, example: &str| {
         let origin = Origin::File(file.to_owned(), key.to_owned());
@@ -229,8 +258,12 @@ fn read_persona(file: &Path, text: &str, extra: &[String]) -> Result<Found, Conf
     check_voice(&voice, extra)?;
     check_prompt(&prompt, &voice.text)?;
     let start = start::resolve(file, &raw.start)?;
+    let rules = rules::resolve(file, &raw.rules, allow)?;
+    let defaults = variables::defaults(file, &raw.variables)?;
+    let template = Template::new(&prompt, start.say.as_ref(), &defaults)?;
     let persona = Persona::new(name.text, voice.text, prompt.text);
-    Ok(Found { persona: Persona { start: start.sound, ..persona }, say: start.say })
+    let persona = Persona { start: start.sound, rules, ..persona };
+    Ok(Found { persona: template.fill(&persona, &Variables::new()).persona, template })
 }
 
 /// Refuses a voice that the engine's servers do not have.

@@ -26,6 +26,14 @@ pub(super) struct RawConfig {
     pub(super) twilio: RawTwilio,
     pub(super) outbound: RawOutbound,
     pub(super) webhooks: RawWebhooks,
+    pub(super) lookup: RawLookup,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLookup {
+    pub(super) url: Option<String>,
+    pub(super) deadline_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -80,6 +88,7 @@ pub(super) struct RawSay {
     pub(super) engine_failed: Option<String>,
     pub(super) goodbye: Option<String>,
     pub(super) nobody_there: Option<String>,
+    pub(super) recorded: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -149,6 +158,28 @@ pub(super) struct RawPersona {
     pub(super) voice: Option<String>,
     pub(super) prompt: Option<String>,
     pub(super) start: RawStart,
+    pub(super) rules: Vec<RawRule>,
+    pub(super) variables: BTreeMap<String, String>,
+}
+
+/// One of `[[rules]]` of `personas/NAME.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawRule {
+    pub(super) name: Option<String>,
+    pub(super) bot_says: Option<String>,
+    pub(super) bot_says_regex: Option<String>,
+    pub(super) caller_presses: Option<String>,
+    pub(super) silence_s: Option<i64>,
+    pub(super) caller_silence_s: Option<i64>,
+    pub(super) call_lasts_s: Option<i64>,
+    pub(super) again: Option<bool>,
+    pub(super) webhook: Option<String>,
+    pub(super) play: Option<String>,
+    pub(super) send_digits: Option<String>,
+    pub(super) transfer: Option<String>,
+    pub(super) say: Option<String>,
+    pub(super) hang_up: Option<bool>,
 }
 
 /// `[start]` of `personas/NAME.toml`.

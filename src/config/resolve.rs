@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::{
     CallConfig, Config, EngineConfig, LatencyConfig, LogConfig, LogFilter, LogFilterError,
-    LogFormat, SayConfig, ServerConfig, Trust, outbound, personas, tape, twilio, webhooks,
+    LogFormat, SayConfig, ServerConfig, Trust, lookup, outbound, personas, tape, twilio, webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -19,13 +19,15 @@ const SAY_LIMIT: usize = 4096;
 pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
     let engine = engine(layers)?;
     let server = server(layers)?;
+    let outbound = outbound::resolve(layers)?;
     Ok(Config {
         twilio: twilio::resolve(layers, &server)?,
-        outbound: outbound::resolve(layers)?,
         api_token: outbound::api_token(layers)?,
         webhooks: webhooks::resolve(layers)?,
+        lookup: lookup::resolve(layers)?,
         server,
-        personas: personas::resolve(layers, &engine.extra_voices)?,
+        personas: personas::resolve(layers, &engine.extra_voices, &outbound.toll.allow)?,
+        outbound,
         engine,
         call: call(layers)?,
         latency: latency(layers)?,
@@ -257,6 +259,7 @@ fn say(layers: &Layers<'_>) -> Result<SayConfig, ConfigError> {
         engine_failed: sentence("say.engine_failed", &raw.engine_failed, default.engine_failed)?,
         goodbye: sentence("say.goodbye", &raw.goodbye, default.goodbye)?,
         nobody_there: sentence("say.nobody_there", &raw.nobody_there, default.nobody_there)?,
+        recorded: sentence("say.recorded", &raw.recorded, default.recorded)?,
     })
 }
 

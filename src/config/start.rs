@@ -25,7 +25,7 @@ const CONVERT: &str = "convert it with `ffmpeg -i IN -ar 8000 -ac 1 OUT.wav`";
 pub(super) struct Start {
     pub(super) sound: StartSound,
     /// What the carrier's own voice says before the stream opens; never empty.
-    pub(super) say: Option<String>,
+    pub(super) say: Option<Given>,
 }
 
 /// Checks the table of the persona in `file`.
@@ -76,7 +76,7 @@ fn one_of(given: &Given, problem: &str, names: &[&str]) -> ConfigError {
 }
 
 /// The clip, whose path starts at the folder of the persona's file.
-fn read_clip(file: &Path, clip: &Given) -> Result<Clip, ConfigError> {
+pub(super) fn read_clip(file: &Path, clip: &Given) -> Result<Clip, ConfigError> {
     let path = file.parent().unwrap_or(Path::new("")).join(&clip.text);
     let too_long = |seconds| {
         clip.refuse(
@@ -102,12 +102,12 @@ fn read_clip(file: &Path, clip: &Given) -> Result<Clip, ConfigError> {
     })
 }
 
-fn sentence(say: Option<Given>) -> Result<Option<String>, ConfigError> {
+fn sentence(say: Option<Given>) -> Result<Option<Given>, ConfigError> {
     let Some(say) = say.filter(|say| !say.text.is_empty()) else { return Ok(None) };
     let length = say.text.chars().count();
     if length > SAY_LIMIT {
         let problem = format!("has {length} characters and takes too long to say");
         return Err(say.refuse(&problem, format!("shorten it to {SAY_LIMIT} at most")));
     }
-    Ok(Some(say.text))
+    Ok(Some(say))
 }

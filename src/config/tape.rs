@@ -28,6 +28,14 @@ impl Default for TapeConfig {
     }
 }
 
+impl TapeConfig {
+    /// Whether anything of what is said in a call is recorded.
+    #[must_use]
+    pub const fn keeps_content(&self) -> bool {
+        self.dir.is_some() && (self.words || self.audio)
+    }
+}
+
 /// What the command line may say about tapes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct TapeFlags {

@@ -510,7 +510,7 @@ fn wav(channels: u16, hz: u32, samples: u32) -> Vec<u8> {
 fn a_persona_chooses_what_its_callers_hear_first() {
     let start = |text: &str, wav: &[u8]| {
         let config = load_start(text, wav).unwrap();
-        let opening = config.personas.opening("a").map(str::to_owned);
+        let opening = config.personas.opening("a");
         (config.personas.get("a").unwrap().start.clone(), opening)
     };
     let tone = |country| (StartSound::Ringback(country), None);

@@ -55,7 +55,7 @@ impl Drop for Kept {
 /// A running call.
 struct Running {
     caller: FarEnd<caller::Event, caller::Command>,
-    control: mpsc::Sender<Control>,
+    control: mpsc::Sender<Order>,
     events: broadcast::Receiver<(CallId, Event)>,
     record: JoinHandle<CallRecord>,
 }
@@ -69,7 +69,8 @@ impl Running {
         let (near, caller) = CallerPort::pair(64, commands);
         let (control, orders) = mpsc::channel(4);
         let (watchers, events) = broadcast::channel(256);
-        let observers = Observers { snapshot: watch::channel(None).0, events: watchers };
+        let observers =
+            Observers { snapshot: watch::channel(None).0, events: watchers, acts: None };
         let driver = Driver::new(id, call, near, opener, orders, observers);
         let record = tokio::spawn(driver.run());
         caller.events.try_send(caller::Event::Started(Format::Pcm(Rate::Hz8000))).unwrap();
@@ -112,7 +113,7 @@ async fn ending_while_an_engine_is_opened_ends_the_opening() {
     });
     let mut call = Running::start(16, opener);
     call.reaches(Phase::Waiting).await;
-    call.control.send(Control::HangUp).await.unwrap();
+    call.control.send(Order::Control(Control::HangUp)).await.unwrap();
     let record = call.ends().await;
     assert_eq!(record.reason, EndReason::HungUp);
     gone.comes_true().await;
@@ -183,10 +184,10 @@ async fn the_end_reaches_a_caller_whose_channel_is_full() {
         }
     };
     timeout(PATIENCE, filled).await.unwrap();
-    call.control.send(Control::HangUp).await.unwrap();
+    call.control.send(Order::Control(Control::HangUp)).await.unwrap();
     call.reaches(Phase::Draining(EndReason::HungUp)).await;
     // An order that comes again changes nothing.
-    call.control.send(Control::ShutDown).await.unwrap();
+    call.control.send(Order::Control(Control::ShutDown)).await.unwrap();
     let taken = async {
         let mut commands = Vec::new();
         while let Some(command) = call.caller.commands.recv().await {
@@ -215,7 +216,7 @@ async fn deadlines_and_orders_come_through_a_flood_from_the_caller() {
     let flood = tokio::spawn(async move {
         while flood.send(caller::Event::Audio { audio: silence(), at: None }).await.is_ok() {}
     });
-    call.control.send(Control::ShutDown).await.unwrap();
+    call.control.send(Order::Control(Control::ShutDown)).await.unwrap();
     assert_eq!(call.ends().await.reason, EndReason::ShutDown);
     timeout(PATIENCE, flood).await.unwrap().unwrap();
 }

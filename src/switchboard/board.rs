@@ -9,18 +9,19 @@ use tracing::{Instrument, error, info, info_span, trace, warn};
 use voice_bot_core::call::{self, Call, Control, Event, Snapshot};
 use voice_bot_core::id::{CallId, SlotId};
 use voice_bot_core::leg::engine::OpenError;
-use voice_bot_core::persona::Persona;
+use voice_bot_core::persona::{Action, Persona};
 use voice_bot_core::pool::EnginePool;
-use voice_bot_core::record::CallRecord;
+use voice_bot_core::record::{CallRecord, Report};
 
-use super::{Overview, Refusal, Request, Settings};
-use crate::driver::{Driver, Lease, Observers, Opened};
+use super::reports::Reports;
+use super::{About, Overview, Refusal, Request, Settings};
+use crate::driver::{Driver, Lease, Observers, Opened, Order};
 use crate::engine::Engine;
 use crate::port::CallerPort;
 use crate::tape::Tapes;
 
 /// Orders that may wait for one call.
-const CONTROLS: usize = 4;
+const ORDERS: usize = 16;
 /// Who may wait for the record of one call.
 const WAITING: usize = 8;
 /// Finished calls that are remembered.
@@ -52,8 +53,17 @@ impl Drop for SlotLease {
     }
 }
 
+/// A call that was told to connect.
+struct Admitted {
+    persona: Persona,
+    about: About,
+    /// Until when that holds.
+    until: Instant,
+}
+
 struct Running {
-    control: mpsc::Sender<Control>,
+    about: About,
+    orders: mpsc::Sender<Order>,
     snapshot: watch::Receiver<Option<Snapshot>>,
     /// Who wants its record.
     waiting: Vec<oneshot::Sender<Option<CallRecord>>>,
@@ -77,11 +87,12 @@ pub(super) struct Board {
     call: call::Config,
     max_calls: usize,
     tapes: Option<Tapes>,
-    /// Calls that were told to connect, with their persona and until when that holds.
-    admitted: BTreeMap<CallId, (Persona, Instant)>,
+    acts: Option<mpsc::Sender<(CallId, Action)>>,
+    admitted: BTreeMap<CallId, Admitted>,
     admission: Duration,
     running: BTreeMap<CallId, Running>,
     finished: VecDeque<CallRecord>,
+    reports: Reports,
     stopping: bool,
     returns: mpsc::UnboundedSender<Return>,
     /// For the drivers' use; weak, so that the task ends when nobody asks any more.
@@ -125,10 +136,12 @@ impl Board {
             call: settings.call,
             max_calls: settings.max_calls,
             tapes: settings.tapes,
+            acts: settings.acts,
             admitted: BTreeMap::new(),
             admission: settings.pool.reserve,
             running: BTreeMap::new(),
             finished: VecDeque::new(),
+            reports: Reports::default(),
             stopping: false,
             returns,
             requests,
@@ -146,8 +159,8 @@ impl Board {
 
     fn handle(&mut self, request: Request, now: Instant) {
         match request {
-            Request::Admit(call, persona, reply) => {
-                answer(reply, self.admit(call, persona, now));
+            Request::Admit(call, persona, about, reply) => {
+                answer(reply, self.admit(call, persona, *about, now));
             }
             Request::Connect(call, persona, caller, reply) => {
                 answer(reply, self.connect(call, persona, caller, now));
@@ -157,14 +170,20 @@ impl Board {
                 self.admitted.remove(&call);
                 self.pool.cancel(&call);
             }
-            Request::HangUp(call) => self.order(&call, Control::HangUp),
-            Request::Transfer(call) => self.order(&call, Control::Transfer),
+            Request::Report(call, report, is_over) => self.note(call, report, is_over),
+            Request::Return(call, caller, reply) => {
+                let back = self.order(&call, Order::Caller(caller));
+                answer(reply, if back { Ok(()) } else { Err(Refusal::Over) });
+            }
+            Request::Tell(call, control, reply) => {
+                answer(reply, self.order(&call, Order::Control(control)));
+            }
             Request::Record(call, reply) => match self.running.get_mut(&call) {
                 Some(running) => running.wait(reply),
                 None => answer(reply, self.record(&call)),
             },
             Request::Load(reply) => {
-                self.admitted.retain(|_, (_, until)| *until > now);
+                self.admitted.retain(|_, admitted| admitted.until > now);
                 answer(reply, self.running.len() + self.admitted.len());
             }
             Request::Overview(reply) => answer(reply, self.overview(now)),
@@ -173,22 +192,53 @@ impl Board {
             Request::EndAll => {
                 self.stopping = true;
                 for call in self.running.keys().cloned().collect::<Vec<_>>() {
-                    self.order(&call, Control::ShutDown);
+                    self.order(&call, Order::Control(Control::ShutDown));
                 }
             }
         }
     }
 
-    fn admit(&mut self, call: CallId, persona: Persona, now: Instant) -> Result<(), Refusal> {
+    fn admit(
+        &mut self,
+        call: CallId,
+        persona: Persona,
+        about: About,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         self.has_room(&call, now)?;
         self.pool.reserve(&call, now).ok_or(Refusal::Busy)?;
-        self.admitted.insert(call, (persona, now + self.admission));
+        self.admitted.insert(call, Admitted { persona, about, until: now + self.admission });
         Ok(())
+    }
+
+    /// Keeps what the carrier reports until the call's record is there, or puts it there.
+    fn note(&mut self, call: CallId, report: Report, is_over: bool) {
+        if let Some(record) = self.finished.iter_mut().rev().find(|record| record.id == call) {
+            if record.reports.len() < Reports::EACH {
+                record.reports.push(report);
+            }
+            return;
+        }
+        self.reports.push(&call, report);
+        if is_over && !self.running.contains_key(&call) {
+            let persona = self.admitted.remove(&call).map(|admitted| admitted.persona.name);
+            self.pool.cancel(&call);
+            let mut record = CallRecord::new(call, persona.unwrap_or_default());
+            record.reports = self.reports.take(&record.id);
+            self.keep(record);
+        }
+    }
+
+    fn keep(&mut self, record: CallRecord) {
+        if self.finished.len() == REMEMBERED {
+            self.finished.pop_front();
+        }
+        self.finished.push_back(record);
     }
 
     /// Calls that are about to connect have their place already.
     fn has_room(&mut self, call: &CallId, now: Instant) -> Result<(), Refusal> {
-        self.admitted.retain(|_, (_, until)| *until > now);
+        self.admitted.retain(|_, admitted| admitted.until > now);
         let others = self.admitted.keys().filter(|admitted| *admitted != call).count();
         if self.stopping {
             Err(Refusal::Stopping)
@@ -210,11 +260,15 @@ impl Board {
     ) -> Result<(), Refusal> {
         self.has_room(&id, now)?;
         let requests = self.requests.upgrade().ok_or(Refusal::Stopping)?;
-        let persona = self.admitted.remove(&id).map_or(persona, |(persona, _)| persona);
+        let (persona, about) = match self.admitted.remove(&id) {
+            Some(Admitted { persona, about, .. }) => (persona, about),
+            None => (persona, About::default()),
+        };
         let span = info_span!("call", id = %id, persona = persona.name);
-        let (control, orders) = mpsc::channel(CONTROLS);
+        let (ordering, orders) = mpsc::channel(ORDERS);
         let (snapshot, shown) = watch::channel(None);
-        let observers = Observers { snapshot, events: self.events.clone() };
+        let (events, acts) = (self.events.clone(), self.acts.clone());
+        let observers = Observers { snapshot, events, acts };
         let tape = |tapes: &Tapes| tapes.start(&id, &persona, &self.call, now);
         let tape = self.tapes.as_ref().map(tape);
         let call = Call::new(id.clone(), persona, self.call.clone(), now);
@@ -224,7 +278,8 @@ impl Board {
         };
         let driver =
             Driver::new(id.clone(), call, caller, opener, orders, observers).with_tape(tape);
-        self.running.insert(id.clone(), Running { control, snapshot: shown, waiting: Vec::new() });
+        let running = Running { about, orders: ordering, snapshot: shown, waiting: Vec::new() };
+        self.running.insert(id.clone(), running);
         tokio::spawn(async move {
             let record = tokio::spawn(driver.run().instrument(span)).await;
             if let Err(failure) = &record {
@@ -242,26 +297,30 @@ impl Board {
         Some((SlotLease { slot, call, failed: false, returns }, self.slots[slot.0].clone()))
     }
 
-    /// Hands a running call an order. Its channel holds more orders than there are kinds, so one
-    /// that does not fit repeats one that waits.
-    fn order(&self, call: &CallId, control: Control) {
-        if let Some(running) = self.running.get(call) {
-            let repeated = running.control.try_send(control).is_err();
-            trace!(%call, ?control, repeated, "order");
+    /// Hands a running call an order; false when it does not run. A call takes its orders within a
+    /// moment, so one that does not fit repeats what waits, or comes from somebody who floods it.
+    fn order(&self, call: &CallId, order: Order) -> bool {
+        let Some(running) = self.running.get(call) else { return false };
+        let taken = running.orders.try_send(order).is_ok();
+        if !taken {
+            warn!(%call, "an order was not taken: too many wait");
         }
+        taken
     }
 
     fn finish(&mut self, call: &CallId, record: Option<Box<CallRecord>>) {
         self.pool.cancel(call);
-        let running = self.running.remove(call);
-        for reply in running.into_iter().flat_map(|running| running.waiting) {
+        let Some(running) = self.running.remove(call) else { return };
+        let record = record.map(|mut record| {
+            record.announced = running.about.announced;
+            record.reports = self.reports.take(call);
+            record
+        });
+        for reply in running.waiting {
             answer(reply, record.as_deref().cloned());
         }
         if let Some(record) = record {
-            if self.finished.len() == REMEMBERED {
-                self.finished.pop_front();
-            }
-            self.finished.push_back(*record);
+            self.keep(*record);
         }
         if self.stopping {
             info!(left = self.running.len(), "a call ended while stopping");

@@ -16,6 +16,7 @@ import xml.etree.ElementTree as ElementTree
 
 import aiohttp
 import numpy as np
+from twilio.request_validator import RequestValidator
 
 RATE = 8000
 FRAME = 160  # samples of 20 ms
@@ -118,17 +119,45 @@ def timeline(pieces, seconds):
 
 
 class Call:
-    """One call to the voice webhook at `base`. `async with Call(base) as call`."""
+    """One call to the voice webhook at `base`. `async with Call(base) as call`.
 
-    def __init__(self, base, sid=None):
+    With `public` and `token` the bot is known by that address, is reached at `base`, and everything
+    is signed as by the account that has the token. `fields` are laid over those of each webhook.
+    """
+
+    def __init__(self, base, sid=None, public=None, token=None, fields=()):
         self.base, self.sid = base, sid or "CA" + secrets.token_hex(16)
-        self.stream_sid, self.account = "MZ" + secrets.token_hex(16), "AC" + "0" * 32
-        self.sequence = self.chunk = self.spoken_ms = 0
+        self.public, self.token, self.fields = public, token, dict(fields)
+        self.account = "AC" + "0" * 32
+        self._begin_stream()
         self.media, self.marks, self.clears, self.faults = [], [], 0, []  # media: (s, codes)
-        self.closed, self.ws = None, None
+        self.ws, self.streams, self.over = None, 0, False
+        self.sent_digits, self.announced = [], []  # what was played and said outside of streams
         self.worst_late_s = 0.0  # by how much a frame was sent later than planned
-        self._play, self._spoken_until = PlayBuffer(), 0.0
-        self._said, self._held_back = [], None
+        self._spoken_until, self._said, self._held_back = 0.0, [], None
+        self._before = []  # what earlier streams have played
+
+    def _begin_stream(self):
+        """Nothing of an earlier stream counts in a new one."""
+        self.stream_sid, self.closed = "MZ" + secrets.token_hex(16), None
+        self.sequence = self.chunk = self.spoken_ms = 0
+        self._play = PlayBuffer()
+
+    def here(self, url):
+        """Where an address of the bot is in truth."""
+        if self.public is None:
+            return url
+        scheme, rest = url.split("://", 1)
+        host, public = self.base.split("://", 1)[1], self.public.split("://", 1)[1]
+        assert scheme in ("https", "wss") and rest.startswith(public + "/"), url
+        return {"https": "http", "wss": "ws"}[scheme] + "://" + host + rest[len(public):]
+
+    def signed(self, url, form=()):
+        """The headers that Twilio's own library makes for this request."""
+        if self.token is None:
+            return {}
+        signature = RequestValidator(self.token).compute_signature(url, dict(form))
+        return {"X-Twilio-Signature": signature}
 
     async def __aenter__(self):
         self.http = aiohttp.ClientSession()
@@ -136,13 +165,17 @@ class Call:
         return self
 
     async def __aexit__(self, *_):
+        await self._close_stream()
+        await self.http.close()
+
+    async def _close_stream(self):
         if self.ws is not None:
             for task in (self._listener, self._player):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await self.ws.close()
-        await self.http.close()
+            self.ws = None
 
     def now(self):
         return time.monotonic() - self.started
@@ -151,8 +184,9 @@ class Call:
         """Asks a webhook as Twilio does. Returns the verbs of its TwiML."""
         form = {"CallSid": self.sid, "AccountSid": self.account, "From": "+15550100",
                 "To": "+15550199", "CallStatus": "in-progress", "ApiVersion": "2010-04-01",
-                "Direction": "inbound", **fields}
-        async with asyncio.timeout(ANSWER_S), self.http.post(url, data=form) as response:
+                "Direction": "inbound", **self.fields, **fields}
+        asked = self.http.post(self.here(url), data=form, headers=self.signed(url, form))
+        async with asyncio.timeout(ANSWER_S), asked as response:
             body = await response.text()
             assert response.status == 200, f"{response.status}: {body}"
             assert response.content_type in ("text/xml", "application/xml")
@@ -160,20 +194,49 @@ class Call:
         assert document.tag == "Response"
         return list(document)
 
-    async def dial(self):
-        """Calls. If the answer is a stream it is opened; the verbs are returned."""
-        verbs = await self.webhook(f"{self.base}/twiml")
-        if verbs[0].tag == "Connect":
-            self.action = verbs[0].attrib["action"]
-            stream = verbs[0].find("Stream")
-            await self.open(stream.attrib["url"], {
-                p.attrib["name"]: p.attrib["value"] for p in stream.findall("Parameter")})
+    async def dial(self, url=None):
+        """Calls. What the answer wants is done, up to the first stream; the verbs are returned."""
+        verbs = await self.webhook(url or f"{self.public or self.base}/twiml")
+        await self.obey(verbs)
         return verbs
+
+    async def obey(self, verbs):
+        """Does what TwiML wants, one verb after the other, until a stream is open or it is over."""
+        for verb in verbs:
+            if verb.tag == "Say":
+                self.announced.append(verb.text)
+            elif verb.tag == "Play":
+                self.sent_digits.append(verb.attrib["digits"])
+                await asyncio.sleep(0.25 * len(verb.attrib["digits"]))
+            elif verb.tag == "Connect":
+                self.action = verb.attrib["action"]
+                stream = verb.find("Stream")
+                await self.open(stream.attrib["url"], {
+                    p.attrib["name"]: p.attrib["value"] for p in stream.findall("Parameter")})
+                return
+            else:
+                self.over = verb.tag == "Hangup"
+                return
+
+    async def redirect(self, twiml):
+        """Leaves the stream, as a call does that is updated by the API, and obeys that TwiML."""
+        await self._send("stop", stop={"accountSid": self.account, "callSid": self.sid})
+        now = self.now()
+        self._play.clear(now)
+        self._before += self._play.pieces
+        await self._close_stream()
+        self.closed = 1000
+        document = ElementTree.fromstring(twiml)
+        assert document.tag == "Response"
+        await self.obey(list(document))
 
     async def open(self, url, parameters):
         """Opens the Media Stream as Twilio does: no Origin, no subprotocol, no compression."""
-        self.ws = await self.http.ws_connect(
-            url, headers={"User-Agent": "Twilio.TmeWs/1.0"}, timeout=2.0)
+        ws = await self.http.ws_connect(
+            self.here(url), headers={"User-Agent": "Twilio.TmeWs/1.0", **self.signed(url)},
+            timeout=2.0)
+        self._begin_stream()
+        self.ws, self.streams = ws, self.streams + 1
         await self.ws.send_json({"event": "connected", "protocol": "Call", "version": "1.0.0"})
         await self._send("start", start={
             "accountSid": self.account, "streamSid": self.stream_sid, "callSid": self.sid,
@@ -245,6 +308,14 @@ class Call:
         assert self.closed is not None, f"the stream is still open; {len(self.media)} messages"
         return self.closed
 
+    async def until_stream(self, number, seconds):
+        """Keeps the line open until that stream of the call is."""
+        until = self.now() + seconds
+        while self.streams < number or self.ws is None:
+            assert self.now() < until, f"stream {number} was not opened"
+            await self.be_silent(0.1)
+            await asyncio.sleep(0.01)
+
     async def after(self):
         """What Twilio is told once the stream is over."""
         return await self.webhook(self.action)
@@ -255,7 +326,7 @@ class Call:
 
     def played(self):
         """All that was played: pieces of mu-law, each with the second at which it began."""
-        return self._play.pieces
+        return self._before + self._play.pieces
 
     def said_track(self):
         """What the caller said, at 8 kHz from the beginning of the call, when it was spoken."""
@@ -263,7 +334,7 @@ class Call:
 
     def heard_track(self):
         """What was played, at 8 kHz from the beginning of the call, when it was played."""
-        return timeline(self._play.pieces, self.now())
+        return timeline(self.played(), self.now())
 
     async def _send(self, event, **body):
         self.sequence += 1

@@ -11,7 +11,7 @@ use voice_bot_core::audio::opus::{Decoder, Encoder, SERVER_SAMPLES, ServerEncode
 use voice_bot_core::call::{Call, Config, Input, Output};
 use voice_bot_core::id::CallId;
 use voice_bot_core::leg::{Audio, Format, Mark, caller, engine};
-use voice_bot_core::persona::{Persona, StartSound};
+use voice_bot_core::persona::Persona;
 use voice_bot_core::wire::{personaplex, twilio};
 
 /// Frames of 20 ms in one piece of work.
@@ -176,12 +176,7 @@ fn call(sounds: &Sounds<'_>) -> Box<dyn FnMut()> {
     let codes = codes(sounds);
     let packets = engine_packets(sounds);
     let mut now = sounds.epoch;
-    let sam = Persona {
-        name: "sam".into(),
-        voice: "NATM1.pt".into(),
-        prompt: "Be Sam.".into(),
-        start: StartSound::default(),
-    };
+    let sam = Persona::new("sam", "NATM1.pt", "Be Sam.");
     let limits = Config { max_duration: Duration::from_secs(1 << 30), ..Config::default() };
     let mut call = Call::new(CallId::new("CA1"), sam, limits, now);
     let link = engine::Link { format: Format::Opus, lockstep: true };
@@ -239,7 +234,10 @@ impl FarEnds {
                     let length = Duration::from_micros(codes.len() as u64 * 125);
                     self.plays_until = Some(playing + length);
                 }
-                other @ (Output::Caller(_) | Output::Engine(_) | Output::Event(_)) => {
+                other @ (Output::Caller(_)
+                | Output::Engine(_)
+                | Output::Event(_)
+                | Output::Act(_)) => {
                     black_box(other);
                 }
             }

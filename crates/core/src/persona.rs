@@ -1,10 +1,15 @@
-//! Who the bot is on one call, and what its caller hears until it can speak.
+//! Who the bot is on one call: its voice and prompt, what its caller hears until it can speak, and
+//! what it does of its own accord.
+
+mod rule;
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::audio::frame::Rate;
 use crate::audio::resample::{ResampleError, Resampler};
+
+pub use rule::{Action, PATTERN_LIMIT, Pattern, PatternError, Rule, Trigger};
 
 /// Longest [`Clip`], in seconds.
 pub const CLIP_LIMIT_S: u32 = 15;
@@ -20,10 +25,12 @@ pub struct Persona {
     pub prompt: String,
     /// What the caller hears while the engine primes.
     pub start: StartSound,
+    /// What it does of its own accord.
+    pub rules: Arc<[Rule]>,
 }
 
 impl Persona {
-    /// A persona that starts in silence.
+    /// A persona that starts in silence and has no rules.
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -31,7 +38,7 @@ impl Persona {
         prompt: impl Into<String>,
     ) -> Self {
         let (name, voice, prompt) = (name.into(), voice.into(), prompt.into());
-        Self { name, voice, prompt, start: StartSound::Silence }
+        Self { name, voice, prompt, start: StartSound::Silence, rules: Arc::default() }
     }
 }
 

@@ -203,6 +203,17 @@ pub struct TrackStats {
     pub messages: u64,
 }
 
+/// Something that the carrier reported of a call, outside of its stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What, in the carrier's own word: `ringing`, `machine_start`, `stream-error`.
+    pub what: String,
+    /// The carrier's number of what went wrong, if anything did.
+    pub code: Option<u32>,
+    /// What that means, and what to do about it.
+    pub meaning: Option<String>,
+}
+
 /// One finished call.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CallRecord {
@@ -239,6 +250,43 @@ pub struct CallRecord {
     pub words: u64,
     /// Keys that the caller pressed.
     pub digits: u64,
+    /// The persona's rules that were met, and how often.
+    pub rules: BTreeMap<String, u64>,
+    /// How often the caller's leg left to come back.
+    pub holds: u64,
+    /// Whether the caller was told, before anything else, that the call is recorded.
+    pub announced: bool,
+    /// What the carrier reported of the call besides, oldest first.
+    pub reports: Vec<Report>,
+}
+
+impl CallRecord {
+    /// The record of a call that has not begun.
+    #[must_use]
+    pub fn new(id: CallId, persona: impl Into<String>) -> Self {
+        Self {
+            id,
+            persona: persona.into(),
+            reason: EndReason::NeverStarted,
+            duration: Duration::ZERO,
+            primed_after: None,
+            first_audio_after: None,
+            inbound: TrackStats::default(),
+            outbound: TrackStats::default(),
+            clock: clock::Counters::default(),
+            governor: governor::Counters::default(),
+            speed: None,
+            duplex: Duplex::default(),
+            faults: BTreeMap::new(),
+            engine_faults: 0,
+            words: 0,
+            digits: 0,
+            rules: BTreeMap::new(),
+            holds: 0,
+            announced: false,
+            reports: Vec::new(),
+        }
+    }
 }
 
 fn as_text<S: serde::Serializer>(id: &CallId, serializer: S) -> Result<S::Ok, S::Error> {

@@ -102,6 +102,7 @@ impl CallNode {
                 Output::Caller(command) => self.tell_caller(command, out),
                 Output::Engine(command) => self.tell_engine(command, out),
                 Output::Event(event) => self.note(event),
+                Output::Act(action) => self.watch.violation(format!("{action:?} of no rule")),
                 Output::Timeout(deadline) => {
                     if let Some(past) = deadline.filter(|deadline| *deadline < now) {
                         self.watch.violation(format!("deadline {:?} in the past", now - past));
@@ -125,7 +126,10 @@ impl CallNode {
             | Event::Digit(_)
             | Event::Turn(_)
             | Event::Speed(_)
-            | Event::Cleared => {}
+            | Event::Cleared
+            | Event::Action { .. } => {}
+            // No persona of these worlds has rules.
+            Event::RuleMet(rule) => self.watch.violation(format!("rule {rule} of none was met")),
             Event::Word(word) => self.watch.words.push(word),
             Event::Ended(record) => {
                 self.watch.ended += 1;

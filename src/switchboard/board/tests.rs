@@ -59,7 +59,7 @@ fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
     let engine = Arc::new(Fake { opens, asked: AtomicUsize::new(0) });
     let engines: Vec<Arc<dyn Engine>> = vec![engine.clone()];
     let (call, pool) = (call::Config::default(), pool::Config::default());
-    (Settings { engines, call, pool, max_calls: 10, tapes: None }, engine)
+    (Settings { engines, call, pool, max_calls: 10, tapes: None, acts: None }, engine)
 }
 
 fn persona() -> Persona {
@@ -97,7 +97,7 @@ async fn an_engine_that_panics_costs_its_call_and_no_slot() {
     let switchboard = Switchboard::start(settings);
     for n in 1..=5 {
         let id = CallId::new(&format!("CA{n}"));
-        switchboard.admit(id.clone(), persona()).await.unwrap();
+        switchboard.admit(id.clone(), persona(), About::default()).await.unwrap();
         let mut far = connect(&switchboard, &id).await;
         let told = async { while far.commands.recv().await.is_some() {} };
         assert!(timeout(PATIENCE, told).await.is_ok(), "the caller is let go");
@@ -118,7 +118,7 @@ async fn every_slot_is_tried_once_and_rests_when_its_engine_fails() {
     assert_eq!(reason, EndReason::EngineUnreachable);
     assert_eq!(engine.asked.load(Ordering::Relaxed), 2);
     slots(&switchboard, (0, 0, 2)).await;
-    assert_eq!(switchboard.admit(id, persona()).await, Err(Refusal::Busy));
+    assert_eq!(switchboard.admit(id, persona(), About::default()).await, Err(Refusal::Busy));
 }
 
 #[tokio::test]
@@ -139,11 +139,14 @@ async fn a_cancelled_admission_keeps_nothing() {
     let (settings, _engine) = settings(Opens::Never);
     let switchboard = Switchboard::start(settings);
     let calls = [1, 2, 3].map(|n| CallId::new(&format!("CA{n}")));
-    assert_eq!(switchboard.admit(calls[0].clone(), persona()).await, Ok(()));
-    assert_eq!(switchboard.admit(calls[1].clone(), persona()).await, Ok(()));
-    assert_eq!(switchboard.admit(calls[2].clone(), persona()).await, Err(Refusal::Busy));
+    assert_eq!(switchboard.admit(calls[0].clone(), persona(), About::default()).await, Ok(()));
+    assert_eq!(switchboard.admit(calls[1].clone(), persona(), About::default()).await, Ok(()));
+    assert_eq!(
+        switchboard.admit(calls[2].clone(), persona(), About::default()).await,
+        Err(Refusal::Busy)
+    );
     switchboard.cancel(calls[0].clone()).await;
-    assert_eq!(switchboard.admit(calls[2].clone(), persona()).await, Ok(()));
+    assert_eq!(switchboard.admit(calls[2].clone(), persona(), About::default()).await, Ok(()));
     switchboard.cancel(CallId::new("CA9")).await;
     assert_eq!(switchboard.overview().await.slots.reserved, 2);
 }

@@ -5,19 +5,25 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::{get, post};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::warn;
 use url::Url;
+use voice_bot_core::call::Control;
 use voice_bot_core::id::CallId;
+use voice_bot_core::persona::Action;
 
 use super::access::Access;
+use super::digits::are_digits;
 use super::outbound::{Addresses, Order, Outbound, OutboundError};
 use super::rest::{CallState, Rest, RestError, Update};
 use super::transfer::{Transfer, TransferError, Transfers};
 use super::twiml::Twiml;
 use super::webhook::call_id;
 use super::{socket, webhook};
-use crate::config::{OutboundConfig, Personas, SayConfig, TwilioConfig};
+use crate::config::{
+    LookupConfig, OutboundConfig, Personas, SayConfig, TwilioConfig, Variables, is_name,
+};
+use crate::lookup::Lookup;
 use crate::switchboard::Switchboard;
 
 /// Sockets that may wait for their start message at once.
@@ -36,6 +42,10 @@ pub struct LineConfig {
     pub twilio: TwilioConfig,
     /// Which calls may be made.
     pub outbound: OutboundConfig,
+    /// Whom to ask about a caller.
+    pub lookup: LookupConfig,
+    /// Whether words or sound of calls are recorded.
+    pub recorded: bool,
     /// How long a call that is made may last.
     pub time_limit: Duration,
     /// How long a socket may take to send its start message.
@@ -52,6 +62,7 @@ struct Parts {
     access: Access,
     outbound: Arc<Outbound>,
     transfers: Transfers,
+    lookup: Option<Lookup>,
     waiting: Semaphore,
 }
 
@@ -72,7 +83,9 @@ impl Line {
         });
         let outbound = Outbound::new(rest, config.outbound.clone(), config.time_limit);
         let (outbound, transfers) = (Arc::new(outbound), Transfers::default());
-        Self(Arc::new(Parts { switchboard, config, access, outbound, transfers, waiting }))
+        let lookup = Lookup::new(&config.lookup);
+        let parts = Parts { switchboard, config, access, outbound, transfers, lookup, waiting };
+        Self(Arc::new(parts))
     }
 
     /// The routes: `/twiml` and those below it for webhooks, `/media/TICKET` for the audio.
@@ -81,6 +94,7 @@ impl Line {
             .route("/twiml", get(webhook::incoming).post(webhook::incoming))
             .route("/twiml/after", get(webhook::after).post(webhook::after))
             .route("/twiml/transferred", post(webhook::transferred))
+            .route("/twiml/stream", post(webhook::stream))
             .route("/twiml/out/{order}", post(webhook::answered))
             .route("/twiml/status/{order}", post(webhook::status))
             .route("/twiml/machine/{order}", post(webhook::machine))
@@ -89,7 +103,8 @@ impl Line {
             .with_state(self.clone())
     }
 
-    /// Calls that number and has a persona talk, the default one unless told.
+    /// Calls that number and has a persona talk, the default one unless told, with these values for
+    /// its variables.
     ///
     /// It goes on when the future is dropped, since Twilio may have been asked already.
     ///
@@ -99,14 +114,21 @@ impl Line {
         &self,
         to: String,
         persona: Option<String>,
+        values: Variables,
     ) -> Result<CallState, OutboundError> {
         let personas = self.personas();
         let persona = match persona {
             Some(name) => personas.get(&name).ok_or(OutboundError::NoPersona)?.name.clone(),
             None => personas.default_persona().name.clone(),
         };
+        let unknown = |name: &&String| !personas.variables(&persona).any(|known| known == *name);
+        if let Some(name) = values.keys().find(unknown) {
+            let name = if is_name(name) { name.clone() } else { "…".to_owned() };
+            return Err(OutboundError::NoVariable(name));
+        }
         let (line, outbound) = (self.clone(), Arc::clone(&self.0.outbound));
-        let made = tokio::spawn(outbound.call(to, persona, move |order| line.addresses(order)));
+        let addresses = move |order: &str| line.addresses(order);
+        let made = tokio::spawn(outbound.call(to, persona, values, addresses));
         let lost = |error: tokio::task::JoinError| RestError::Unknown(error.to_string());
         made.await.map_err(lost)?
     }
@@ -131,7 +153,7 @@ impl Line {
         // It becomes part of an address.
         let call = call_id(call).ok_or(OutboundError::NoCall)?;
         if self.running().await.iter().any(|running| running == call.as_str()) {
-            self.switchboard().hang_up(call).await;
+            self.switchboard().tell(call, Control::HangUp).await;
             return Ok(());
         }
         self.0.outbound.update(call.as_str(), &Update::HangUp).await
@@ -153,8 +175,64 @@ impl Line {
             return Err(TransferError::NoCall);
         }
         self.0.transfers.note(CallId::new(call), transfer, Instant::now());
-        self.switchboard().transfer(CallId::new(call)).await;
+        self.switchboard().tell(CallId::new(call), Control::Transfer).await;
         Ok(())
+    }
+
+    /// Has Twilio send keys down the line of a call that runs: `0-9 * # A-D`, and `w` and `W` for
+    /// pauses of 0.5 and 1 s. The conversation then goes on in the same session of the engine,
+    /// which hears silence meanwhile.
+    ///
+    /// # Errors
+    /// [`OutboundError`] when these are no keys, the call does not run, or Twilio cannot be asked.
+    pub async fn send_digits(&self, call: &str, digits: &str) -> Result<(), OutboundError> {
+        let call = call_id(call).ok_or(OutboundError::NoCall)?;
+        if !are_digits(digits) {
+            return Err(OutboundError::NoDigits);
+        }
+        if !self.0.outbound.can_update() {
+            return Err(OutboundError::NotConfigured);
+        }
+        if !self.switchboard().tell(call.clone(), Control::Hold).await {
+            return Err(OutboundError::NoCall);
+        }
+        let update = Update::Twiml(self.digits_twiml(&call, digits).to_xml());
+        let updated = self.0.outbound.update(call.as_str(), &update).await;
+        if matches!(&updated, Err(error) if error.is_undone()) {
+            self.switchboard().tell(call, Control::Unhold).await;
+        }
+        updated
+    }
+
+    /// Does what personas' rules want done outside of their calls, until the calls are gone.
+    pub fn act(&self, mut wanted: mpsc::Receiver<(CallId, Action)>) {
+        // The line holds who sends, so it must not be held in turn.
+        let line = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            while let Some((call, action)) = wanted.recv().await {
+                let Some(line) = line.upgrade().map(Self) else { return };
+                // One after the other for each call would be in order; calls must not wait for
+                // each other, and a call has one such action at a time.
+                tokio::spawn(async move { line.do_for_rule(&call, action).await });
+            }
+        });
+    }
+
+    async fn do_for_rule(&self, call: &CallId, action: Action) {
+        let name = action.name();
+        let done = match action {
+            Action::SendDigits(digits) => {
+                self.send_digits(call.as_str(), &digits).await.map_err(|error| error.to_string())
+            }
+            Action::Transfer { to, say } => {
+                let transferred = self.transfer(call.as_str(), &to, say).await;
+                transferred.map_err(|error| error.to_string())
+            }
+            Action::Webhook(_) | Action::Play(_) | Action::HangUp => Ok(()),
+        };
+        if let Err(error) = done {
+            warn!(%call, action = name, error, "what a rule wants cannot be done");
+        }
     }
 
     /// What Twilio is told of a call that is transferred, if it is.
@@ -215,6 +293,21 @@ impl Line {
     /// Where Twilio asks what comes after the stream.
     pub(super) fn after_url(&self) -> String {
         self.below_base("twiml/after").into()
+    }
+
+    /// Where Twilio reports how a stream is going.
+    pub(super) fn stream_url(&self) -> String {
+        self.below_base("twiml/stream").into()
+    }
+
+    /// What callers are told of recording before anything else, if they are recorded and told.
+    pub(super) fn announcement(&self) -> Option<&str> {
+        let sentence = self.say().recorded.trim();
+        (self.0.config.recorded && !sentence.is_empty()).then_some(sentence)
+    }
+
+    pub(super) fn lookup(&self) -> Option<&Lookup> {
+        self.0.lookup.as_ref()
     }
 
     /// Where Twilio opens the stream's socket. It has no query string: Twilio strips it.

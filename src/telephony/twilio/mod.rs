@@ -1,6 +1,8 @@
 //! Twilio: its TwiML, and what answers its webhooks and sockets.
 
 mod access;
+mod digits;
+mod errors;
 mod line;
 mod outbound;
 pub mod rest;

@@ -12,7 +12,7 @@ use voice_bot_core::toll::{Denied, Guard};
 use super::rest::{CallState, NewCall, Rest, RestError, Update};
 use super::tickets::random_name;
 use super::twiml::{Say, Twiml};
-use crate::config::{MachinePolicy, OutboundConfig};
+use crate::config::{MachinePolicy, OutboundConfig, Variables};
 use crate::telemetry::Pii;
 
 /// Twilio starts one call of an account in this time; more wait at its end, unseen.
@@ -31,9 +31,17 @@ pub enum OutboundError {
          outbound.from"
     )]
     NotConfigured,
-    /// This cannot be a call's name.
-    #[error("this is no call's name")]
+    /// This cannot be a call's name, or no call of this name runs.
+    #[error("no such call runs")]
     NoCall,
+    /// They cannot be sent.
+    #[error(
+        "these cannot be sent: use 1 to 20 of 0-9 * # A-D, and w or W for a pause of 0.5 or 1 s"
+    )]
+    NoDigits,
+    /// The persona has no such variable.
+    #[error("the persona has no variable {0}; add it below [variables] in the persona's file")]
+    NoVariable(String),
     /// No persona has this name.
     #[error("there is no persona of this name")]
     NoPersona,
@@ -48,6 +56,13 @@ pub enum OutboundError {
     Rest(#[from] RestError),
 }
 
+impl OutboundError {
+    /// Whether it is certain that nothing was done.
+    pub(super) const fn is_undone(&self) -> bool {
+        !matches!(self, Self::Rest(RestError::Unknown(_) | RestError::Unreadable(_)))
+    }
+}
+
 /// A call that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Order {
@@ -59,6 +74,8 @@ pub struct Order {
     pub statuses: Vec<String>,
     /// Who or what answered, by Twilio's reckoning.
     pub answered_by: Option<String>,
+    #[serde(skip)]
+    values: Variables,
     #[serde(skip)]
     guarded: u64,
     #[serde(skip)]
@@ -101,12 +118,13 @@ impl Outbound {
         self: Arc<Self>,
         to: String,
         persona: String,
+        values: Variables,
         addresses: impl Fn(&str) -> Addresses,
     ) -> Result<CallState, OutboundError> {
         let (Some(rest), Some(from)) = (&self.rest, &self.config.from) else {
             return Err(OutboundError::NotConfigured);
         };
-        let (name, turn) = self.order(&to, persona)?;
+        let (name, turn) = self.order(&to, persona, values)?;
         let Addresses { answered, status, machine } = addresses(&name);
         let call = NewCall {
             to,
@@ -139,7 +157,12 @@ impl Outbound {
     }
 
     /// Counts a call that is asked for; gives its name, and when its turn comes.
-    fn order(&self, to: &str, persona: String) -> Result<(String, Instant), OutboundError> {
+    fn order(
+        &self,
+        to: &str,
+        persona: String,
+        values: Variables,
+    ) -> Result<(String, Instant), OutboundError> {
         let now = Instant::now();
         let mut state = self.state();
         state.sweep(now, self.config.ring + self.time_limit + REMEMBERED);
@@ -150,8 +173,8 @@ impl Outbound {
         let name = random_name().ok_or(OutboundError::NotConfigured)?;
         let guarded = state.guard.begin(to, now)?;
         state.next = Some(turn + APART);
-        let statuses = Vec::new();
-        let order = Order { call: None, persona, statuses, answered_by: None, guarded, made: now };
+        let (call, statuses, answered_by) = (None, Vec::new(), None);
+        let order = Order { call, persona, statuses, answered_by, values, guarded, made: now };
         state.orders.insert(name.clone(), order);
         Ok((name, turn))
     }
@@ -161,9 +184,11 @@ impl Outbound {
         self.state().orders.values().cloned().collect()
     }
 
-    /// Who talks in this call.
-    pub(super) fn persona(&self, name: &str) -> Option<String> {
-        self.state().orders.get(name).map(|order| order.persona.clone())
+    /// Who talks in this call, and with which values for its variables.
+    pub(super) fn wanted(&self, name: &str) -> Option<(String, Variables)> {
+        let state = self.state();
+        let order = state.orders.get(name)?;
+        Some((order.persona.clone(), order.values.clone()))
     }
 
     /// Notes what Twilio reports of a call; false for one that is not known.
@@ -205,6 +230,11 @@ impl Outbound {
         let rest = self.rest.as_ref().ok_or(OutboundError::NotConfigured)?;
         rest.update(call, update).await?;
         Ok(())
+    }
+
+    /// Whether there is an API to ask.
+    pub(super) const fn can_update(&self) -> bool {
+        self.rest.is_some()
     }
 
     fn is_known(&self, sid: &str) -> bool {

@@ -109,7 +109,12 @@ async fn serve(mut socket: WebSocket, line: Line, admission: Option<Admission>) 
     };
     let (near, far) = CallerPort::pair(EVENTS, COMMANDS);
     let last = far.events.clone().try_reserve_owned().ok();
-    if let Err(refusal) = line.switchboard().connect(call.clone(), persona, near).await {
+    let connected = if admission.is_some_and(|admission| admission.comes_back) {
+        line.switchboard().come_back(call.clone(), near).await
+    } else {
+        line.switchboard().connect(call.clone(), persona, near).await
+    };
+    if let Err(refusal) = connected {
         warn!(%call, %refusal, "stream refused");
         return close(socket, close_code::AGAIN).await;
     }

@@ -22,6 +22,8 @@ const BYTES: usize = 24;
 pub(super) struct Admission {
     pub(super) call: CallId,
     pub(super) persona: String,
+    /// The caller comes back to a call that runs.
+    pub(super) comes_back: bool,
 }
 
 /// The tickets that are out. They are kept as digests, so that how long a look-up takes tells
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     fn admission(call: &str) -> Admission {
-        Admission { call: CallId::new(call), persona: "assistant".to_owned() }
+        Admission { call: CallId::new(call), persona: "assistant".to_owned(), comes_back: false }
     }
 
     #[test]

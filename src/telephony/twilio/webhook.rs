@@ -10,15 +10,20 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
+use voice_bot_core::call::Control;
 use voice_bot_core::id::CallId;
-use voice_bot_core::record::{EndReason, Fate};
+use voice_bot_core::persona::Persona;
+use voice_bot_core::record::{EndReason, Fate, Report};
 
+use super::errors;
 use super::line::Line;
 use super::rest::CallStatus;
 use super::signature::Body;
 use super::tickets::Admission;
 use super::twiml::{Connect, RejectReason, Say, Stream, Twiml};
-use crate::switchboard::Refusal;
+use crate::config::{Filled, Variables};
+use crate::lookup::Question;
+use crate::switchboard::{About, Direction, Refusal};
 use crate::telemetry::Pii;
 
 /// Longest body, in bytes; Twilio's are around one thousand.
@@ -27,6 +32,8 @@ const BODY_BYTES: usize = 64 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a call may take to end once its stream is over; Twilio waits 15 s for an answer.
 const END_DEADLINE: Duration = Duration::from_secs(4);
+/// Characters that are kept of a word of Twilio's.
+const WORD_CHARACTERS: usize = 100;
 /// Longest call name accepted, in bytes; Twilio's CallSid has 34, a UUID 36.
 const CALL_ID_BYTES: usize = 64;
 
@@ -44,15 +51,8 @@ pub(super) async fn incoming(
         warn!(%call, from = %Pii(from), to = %Pii(to), "call not taken: too many in a minute");
         return Ok(xml(&Twiml::new().reject(RejectReason::Busy)));
     }
-    let admission = Admission { call: call.clone(), persona: persona.name.clone() };
-    let Err(refusal) = line.switchboard().admit(call.clone(), persona).await else {
-        return Ok(xml(&connect(&line, admission)));
-    };
-    warn!(%call, %refusal, "call not taken");
-    Ok(xml(&match refusal {
-        Refusal::Busy | Refusal::Full | Refusal::Stopping => line.speak(&line.say().busy),
-        Refusal::Duplicate => Twiml::new().hangup(),
-    }))
+    let values = line.looked_up(&form, &call, &persona).await;
+    Ok(xml(&line.take(call, &form, &persona, &values, Direction::Inbound).await))
 }
 
 /// `/twiml/after`: the stream is over; whoever still listens is told why, and hung up.
@@ -67,7 +67,7 @@ pub(super) async fn after(
         Ok(record) => record,
         Err(_) => {
             warn!(%call, "the stream is over and the call still runs; hanging up");
-            board.hang_up(call.clone()).await;
+            board.tell(call.clone(), Control::HangUp).await;
             None
         }
     };
@@ -118,18 +118,14 @@ pub(super) async fn answered(
     let url = line.addresses(&order).answered;
     let form = Form::read(&line, url.as_str(), request).await?;
     let call = form.call()?;
-    let persona = line.outbound().persona(&order);
-    let Some(persona) = persona.and_then(|name| line.personas().get(&name)).cloned() else {
+    let wanted = line.outbound().wanted(&order);
+    let wanted = wanted.and_then(|(name, values)| Some((line.personas().get(&name)?, values)));
+    let Some((persona, values)) = wanted else {
         warn!(%call, "nobody asked for this call; hanging up");
         return Ok(xml(&Twiml::new().hangup()));
     };
     info!(%call, persona = persona.name, "call that was made is answered");
-    let admission = Admission { call: call.clone(), persona: persona.name.clone() };
-    if let Err(refusal) = line.switchboard().admit(call.clone(), persona).await {
-        warn!(%call, %refusal, "nobody can talk in a call that was made");
-        return Ok(xml(&line.speak(&line.say().busy)));
-    }
-    Ok(xml(&connect(&line, admission)))
+    Ok(xml(&line.take(call, &form, persona, &values, Direction::Outbound).await))
 }
 
 /// `/twiml/status/ORDER`: how a call that voice-bot made is going.
@@ -144,7 +140,29 @@ pub(super) async fn status(
     let is_over = CallStatus::named(status).is_over();
     if line.outbound().reported(&order, call.as_str(), status, is_over) {
         info!(%call, status, "call that was made");
+        let code = form.field("ErrorCode").parse().ok();
+        line.switchboard().report(call, report(status, code), is_over).await;
     }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `/twiml/stream`: how the stream of a call is going. What failed before it became a call is seen
+/// nowhere else.
+pub(super) async fn stream(
+    State(line): State<Line>,
+    request: Request,
+) -> Result<StatusCode, BadRequest> {
+    let form = Form::read(&line, &line.stream_url(), request).await?;
+    let (call, event) = (form.call()?, form.field("StreamEvent"));
+    let code =
+        form.field("StreamErrorCode").parse().ok().or_else(|| code_in(form.field("StreamError")));
+    let report = report(event, code);
+    if event == "stream-error" {
+        warn!(%call, code, meaning = report.meaning, "Twilio reports an error of the stream");
+    } else {
+        debug!(%call, event, "Twilio reports of the stream");
+    }
+    line.switchboard().report(call, report, event == "stream-error").await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -158,6 +176,7 @@ pub(super) async fn machine(
     let form = Form::read(&line, url.as_str(), request).await?;
     let (call, who) = (form.call()?, form.field("AnsweredBy"));
     info!(%call, answered_by = who, "call that was made");
+    line.switchboard().report(call.clone(), report(who, None), false).await;
     let say = |text: &str| line.voiced(Say::new(text));
     if let Some(update) = line.outbound().answered_by(&order, who, say) {
         let outbound = Arc::clone(line.outbound());
@@ -170,23 +189,60 @@ pub(super) async fn machine(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Connects the call. Twilio asks the action URL what comes after the stream; a compatible carrier
-/// that knows no action goes on to the next verb, which ends the call.
-///
-/// A persona's opening sentence comes before the stream, so its model begins to read its prompt
-/// only when that has been said.
-fn connect(line: &Line, admission: Admission) -> Twiml {
-    let persona = admission.persona.clone();
-    let ticket = line.access().issue(admission);
-    let stream = Stream::new(&line.media_url(ticket.as_deref())).parameter("persona", &persona);
-    let twiml = match line.personas().opening(&persona) {
-        Some(sentence) => Twiml::new().say(line.voiced(Say::new(sentence))),
-        None => Twiml::new(),
-    };
-    twiml.connect(Connect::new(stream).action(&line.after_url())).hangup()
-}
-
 impl Line {
+    /// Takes a call, if somebody can talk in it: with these values for the persona's variables, then
+    /// those of the webhook's fields.
+    ///
+    /// Twilio asks the action URL what comes after the stream; a compatible carrier that knows no
+    /// action goes on to the next verb, which ends the call. What is said before the stream delays
+    /// the model, which begins to read its prompt only then.
+    async fn take(
+        &self,
+        call: CallId,
+        form: &Form,
+        persona: &Persona,
+        values: &Variables,
+        direction: Direction,
+    ) -> Twiml {
+        let mut values = values.clone();
+        for name in self.personas().variables(&persona.name) {
+            if let Some(value) = form.0.get(&field_name(name)) {
+                values.entry(name.to_owned()).or_insert_with(|| value.clone());
+            }
+        }
+        let Filled { persona, opening } = self.personas().fill(persona, &values);
+        let recorded = self.announcement();
+        let (from, to) = (form.field("From").to_owned(), form.field("To").to_owned());
+        let about = About { direction, from, to, announced: recorded.is_some() };
+        let name = persona.name.clone();
+        if let Err(refusal) = self.switchboard().admit(call.clone(), persona, about).await {
+            warn!(%call, %refusal, "call not taken");
+            return match refusal {
+                Refusal::Busy | Refusal::Full | Refusal::Stopping => self.speak(&self.say().busy),
+                Refusal::Duplicate | Refusal::Over => Twiml::new().hangup(),
+            };
+        }
+        let admission = Admission { call, persona: name.clone(), comes_back: false };
+        let ticket = self.access().issue(admission);
+        let stream = Stream::new(&self.media_url(ticket.as_deref())).parameter("persona", &name);
+        let stream = stream.status_callback(&self.stream_url());
+        let sentences = recorded.into_iter().chain(opening.as_deref());
+        let say = |twiml: Twiml, sentence| twiml.say(self.voiced(Say::new(sentence)));
+        let connect = Connect::new(stream).action(&self.after_url());
+        sentences.fold(Twiml::new(), say).connect(connect).hangup()
+    }
+
+    /// What the lookup says of the caller, if it is asked.
+    async fn looked_up(&self, form: &Form, call: &CallId, persona: &Persona) -> Variables {
+        let Some(lookup) = self.lookup() else { return Variables::new() };
+        if self.personas().variables(&persona.name).next().is_none() {
+            return Variables::new();
+        }
+        let (from, to) = (form.field("From"), form.field("To"));
+        let name = persona.name.as_str();
+        lookup.ask(call, &Question { call: call.as_str(), from, to, persona: name }).await
+    }
+
     /// One sentence, then the end.
     fn speak(&self, sentence: &str) -> Twiml {
         let twiml = Twiml::new();
@@ -204,6 +260,27 @@ impl Line {
             None => say,
         }
     }
+}
+
+/// What the carrier says, as it is kept: at most so much of it.
+fn report(what: &str, code: Option<u32>) -> Report {
+    let what = what.chars().take(WORD_CHARACTERS).filter(|letter| !letter.is_control()).collect();
+    Report { what, code, meaning: code.and_then(errors::meaning).map(str::to_owned) }
+}
+
+/// The number of an error in its text.
+fn code_in(text: &str) -> Option<u32> {
+    let mut numbers = text.split(|letter: char| !letter.is_ascii_digit());
+    numbers.find(|number| number.len() == 5)?.parse().ok()
+}
+
+/// The name of the webhook's field that is this variable's: `CallerName` for `caller_name`.
+fn field_name(variable: &str) -> String {
+    let capital = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+    };
+    variable.split('_').map(capital).collect::<Vec<String>>().concat()
 }
 
 fn xml(twiml: &Twiml) -> Response {

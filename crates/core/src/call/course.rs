@@ -16,6 +16,8 @@ impl Call {
         match phase::decide(self.phase, signal) {
             Step::Stay => {}
             Step::To(phase) => self.enter(phase, now),
+            // Nobody would hear the rest.
+            Step::Drain(reason) if self.away.is_some() => self.end(reason, now),
             Step::Drain(reason) => self.drain(reason, now),
             Step::End(reason) => self.end(reason, now),
         }
@@ -37,6 +39,7 @@ impl Call {
                 self.timers.clear(Timer::Wait);
                 self.timers.set(Timer::Prime, now + self.config.prime);
             }
+            Phase::Live if self.live.is_some() => self.unheld(now),
             Phase::Live => {
                 self.timers.clear(Timer::Prime);
                 let since = self.caller_started.unwrap_or(self.started);
@@ -44,9 +47,18 @@ impl Call {
                 self.live = Some(now.saturating_duration_since(self.started));
                 self.end_start(now);
                 self.open_tracks(now);
+                self.watch_rules(now);
             }
-            Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => {}
+            Phase::Held => self.held(now),
+            Phase::Draining(_) | Phase::Ended(_) => self.watch.pause(),
+            Phase::Starting => {}
         }
+    }
+
+    /// What the persona's rules wait for counts from now on.
+    pub(super) fn watch_rules(&mut self, now: Instant) {
+        let since = |moment: Instant| moment.saturating_duration_since(self.started);
+        self.watch.begin(since(self.caller_started.unwrap_or(self.started)), since(now));
     }
 
     /// Ends what the caller heard until now. What a stall has piled up of it is not played.

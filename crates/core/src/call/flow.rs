@@ -6,6 +6,7 @@ use super::phase::{Phase, Signal};
 use super::timers::Timer;
 use super::tracks::CodecError;
 use super::{Call, Event, Output};
+use crate::audio::frame::{FRAME, FRAME_MS};
 use crate::leg::{Audio, caller, engine};
 use crate::pace::clock::Gate;
 use crate::pace::governor::Verdict;
@@ -23,7 +24,7 @@ impl Call {
 
     /// Takes what the engine said.
     pub(super) fn engine_audio(&mut self, audio: &Audio, now: Instant) {
-        if self.phase != Phase::Live {
+        if !matches!(self.phase, Phase::Live | Phase::Held) {
             self.record.engine_faults += 1;
             return;
         }
@@ -49,7 +50,8 @@ impl Call {
     pub(super) fn flow(&mut self, now: Instant) {
         match self.phase {
             Phase::Waiting | Phase::Priming => self.play_start(now),
-            Phase::Live => {
+            Phase::Live | Phase::Held => {
+                self.stand_in(now);
                 self.feed(now);
                 self.play(now);
                 self.watch_speed(now);
@@ -64,7 +66,8 @@ impl Call {
         let outbound = self.outbound.as_ref();
         match self.phase {
             Phase::Waiting | Phase::Priming => outbound?.start_deadline(),
-            Phase::Live => [
+            Phase::Live | Phase::Held => [
+                self.away,
                 outbound.and_then(|track| track.governor.next_deadline()),
                 self.inbound.as_ref().and_then(|track| track.next_deadline()),
                 self.speed.as_ref().and_then(SpeedWatch::next_deadline),
@@ -129,6 +132,7 @@ impl Call {
         loop {
             let Some(outbound) = &mut self.outbound else { return };
             match outbound.pop(now) {
+                Ok(Some(_)) if self.away.is_some() => outbound.unheard(),
                 Ok(Some(audio)) => {
                     let since = self.caller_started.unwrap_or(self.started);
                     let after = now.saturating_duration_since(since);
@@ -158,6 +162,9 @@ impl Call {
     }
 
     fn send_mark(&mut self, now: Instant) {
+        if self.away.is_some() {
+            return;
+        }
         let mark = self.outbound.as_mut().and_then(|outbound| outbound.governor.due_mark(now));
         self.outputs.extend(mark.map(|mark| Output::Caller(caller::Command::Mark(mark))));
     }
@@ -177,14 +184,21 @@ impl Call {
         if let (Some(inbound), Some(live)) = (&mut self.inbound, self.live) {
             for speech in inbound.take_speech() {
                 let from = live + Duration::from_millis(self.caller_heard_ms);
-                self.caller_heard_ms += crate::audio::frame::FRAME_MS;
+                self.caller_heard_ms += FRAME_MS;
                 self.turns.heard(Side::Caller, from, speech);
+                if speech {
+                    self.watch.spoke(Side::Caller, from + FRAME);
+                }
             }
         }
         if let Some(outbound) = &mut self.outbound {
             for heard in outbound.take_heard() {
                 let from = heard.at.saturating_duration_since(self.started);
                 self.turns.heard(Side::Engine, from, heard.speech);
+                if heard.speech {
+                    self.watch.spoke(Side::Engine, from + FRAME);
+                    self.acts.heard(heard.at + FRAME);
+                }
             }
         }
         self.tell_turns();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::phase::Phase;
 use crate::leg::{caller, engine};
 use crate::pace::{clock, governor, speed};
+use crate::persona::Action;
 use crate::record::{CallRecord, TrackStats};
 use crate::turns::{self, TurnEvent};
 use speed::Speed;
@@ -27,6 +28,9 @@ pub struct Config {
     pub max_duration: Duration,
     /// How long the last audio may take to be reported as played, beyond its own length.
     pub drain: Duration,
+    /// How long the caller's leg may be away while the carrier does something else with the caller.
+    #[serde(default = "default_hold")]
+    pub hold: Duration,
     /// How the caller's audio is kept in step with the carrier's clock.
     pub clock: clock::Config,
     /// When an engine is too slow, and what then.
@@ -47,12 +51,17 @@ impl Default for Config {
             engine_silence: Duration::from_secs(5),
             max_duration: Duration::from_secs(600),
             drain: Duration::from_millis(1500),
+            hold: default_hold(),
             clock: clock::Config::default(),
             speed: speed::Config::default(),
             governor: governor::Config::default(),
             turns: turns::Config::default(),
         }
     }
+}
+
+const fn default_hold() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// What a call is told.
@@ -78,6 +87,13 @@ pub enum Control {
     Transfer,
     /// End the call politely because the server stops.
     ShutDown,
+    /// The caller's leg is about to leave and to come back: the engine keeps its session.
+    Hold,
+    /// It does not leave after all.
+    Unhold,
+    /// Do what the persona's rule of this number says. It answers [`Event::RuleMet`]; anyone may
+    /// say it unasked.
+    Rule(usize),
 }
 
 /// What a call wants.
@@ -89,6 +105,9 @@ pub enum Output {
     Engine(engine::Command),
     /// Something worth telling whoever watches.
     Event(Event),
+    /// Do this outside: tell an address, send keys, transfer. It is none of those that the call
+    /// does itself.
+    Act(Action),
     /// Nothing more for now; call back with [`Input::Timeout`] at that moment, or never.
     Timeout(Option<Instant>),
 }
@@ -108,6 +127,17 @@ pub enum Event {
     Speed(speed::Change),
     /// What waited for the caller was dropped, as the model had gone quiet while the caller spoke.
     Cleared,
+    /// The persona's rule of this number was met. Whoever drives the call tells it to act on that,
+    /// with [`Control::Rule`], before anything else: so it stands on a tape, whatever else the tape
+    /// does not keep.
+    RuleMet(usize),
+    /// A rule of this name is being acted on.
+    Action {
+        /// The rule's name.
+        rule: String,
+        /// The name of what is done.
+        action: &'static str,
+    },
     /// The call is over; comes once, and last.
     Ended(Box<CallRecord>),
 }

@@ -2,10 +2,13 @@
 //!
 //! Feed it with [`Call::handle_input`], then drain [`Call::poll_output`] until it names a deadline.
 
+mod acts;
 mod course;
 mod flow;
+mod hold;
 mod io;
 mod phase;
+mod rules;
 mod start;
 mod timers;
 mod tracks;
@@ -17,14 +20,15 @@ use std::time::{Duration, Instant};
 use crate::id::CallId;
 use crate::leg::{Format, Mark, caller, engine};
 use crate::pace::speed::SpeedWatch;
-use crate::pace::{clock, governor};
 use crate::persona::Persona;
-use crate::record::{CallRecord, EndReason, TrackStats};
-use crate::turns::{Duplex, Turns};
+use crate::record::{CallRecord, EndReason};
+use crate::turns::Turns;
 
+use acts::Acts;
 pub use io::{Config, Control, Event, Input, Output, Snapshot};
 pub use phase::Phase;
 use phase::Signal;
+use rules::Watch;
 pub use timers::Timer;
 use timers::Timers;
 pub(crate) use tracks::working_rate;
@@ -45,6 +49,11 @@ pub struct Call {
     engine: EngineSide,
     link: Option<engine::Link>,
     words: Words,
+    watch: Watch,
+    acts: Acts,
+    caller_format: Option<Format>,
+    /// While the caller's leg is away: until when the engine was given silence in its place.
+    away: Option<Instant>,
     /// The mark behind the last audio; set when the call drains.
     last_mark: Option<Mark>,
     /// Set for an engine in lockstep with its input.
@@ -76,25 +85,9 @@ impl Call {
         timers.set(Timer::Start, now + config.start);
         timers.set(Timer::Duration, now + config.max_duration);
         let turns = Turns::new(config.turns);
+        let watch = Watch::new(persona.rules.clone());
         Self {
-            record: CallRecord {
-                id,
-                persona: persona.name.clone(),
-                reason: EndReason::NeverStarted,
-                duration: Duration::ZERO,
-                primed_after: None,
-                first_audio_after: None,
-                inbound: TrackStats::default(),
-                outbound: TrackStats::default(),
-                clock: clock::Counters::default(),
-                governor: governor::Counters::default(),
-                speed: None,
-                duplex: Duplex::default(),
-                faults: std::collections::BTreeMap::new(),
-                engine_faults: 0,
-                words: 0,
-                digits: 0,
-            },
+            record: CallRecord::new(id, &persona.name),
             config,
             persona,
             started: now,
@@ -106,6 +99,10 @@ impl Call {
             engine: EngineSide::Untouched,
             link: None,
             words: Words::default(),
+            watch,
+            acts: Acts::default(),
+            caller_format: None,
+            away: None,
             last_mark: None,
             speed: None,
             fed_ms: 0,
@@ -134,12 +131,17 @@ impl Call {
             Input::Control(Control::ShutDown) => {
                 self.signal(Signal::Ordered(EndReason::ShutDown), now);
             }
+            Input::Control(Control::Hold) => self.signal(Signal::Hold, now),
+            Input::Control(Control::Unhold) => self.unhold(now),
+            Input::Control(Control::Rule(rule)) => self.rule_met(rule, now),
             Input::Timeout => {}
         }
         while let Some(timer) = self.timers.pop_due(now) {
             self.signal(Signal::Timer(timer), now);
         }
         self.flow(now);
+        self.act(now);
+        self.tell_rules(now);
     }
 
     /// The next thing the call wants; [`Output::Timeout`] comes last.
@@ -147,7 +149,7 @@ impl Call {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
-        let deadlines = [self.timers.next(), self.flow_deadline()];
+        let deadlines = [self.timers.next(), self.flow_deadline(), self.act_deadline()];
         Output::Timeout(deadlines.into_iter().flatten().min())
     }
 
@@ -179,6 +181,7 @@ impl Call {
             caller::Event::Audio { audio, at } => self.caller_audio(&audio, at, now),
             caller::Event::Digit(digit) => {
                 self.record.digits += 1;
+                self.watch.key(digit, now.saturating_duration_since(self.started));
                 self.outputs.push_back(Output::Event(Event::Digit(digit)));
             }
             caller::Event::MarkPlayed(mark) => {
@@ -190,11 +193,14 @@ impl Call {
                 }
             }
             caller::Event::Fault(fault) => self.fault(fault),
-            caller::Event::Left(left) => self.signal(Signal::CallerLeft(left), now),
+            caller::Event::Left(left) => self.caller_left(left, now),
         }
     }
 
     fn caller_started(&mut self, format: Format, now: Instant) {
+        if self.phase == Phase::Held {
+            return self.caller_back(format, now);
+        }
         if self.phase != Phase::Starting {
             return self.fault(caller::Fault::OutOfOrder);
         }
@@ -204,6 +210,7 @@ impl Call {
                 self.inbound = Some(inbound);
                 self.outbound = Some(outbound);
                 self.caller_started = Some(now);
+                self.caller_format = Some(format);
                 self.signal(Signal::CallerStarted, now);
             }
             (Err(CodecError), _) | (_, Err(CodecError)) => self.signal(Signal::Codec, now),
@@ -241,6 +248,7 @@ impl Call {
     fn say(&mut self, words: impl IntoIterator<Item = String>) {
         for word in words {
             self.record.words += 1;
+            self.watch.word(&word);
             self.outputs.push_back(Output::Event(Event::Word(word)));
         }
     }

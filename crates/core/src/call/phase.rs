@@ -16,6 +16,8 @@ pub enum Phase {
     Priming,
     /// Both sides hear each other.
     Live,
+    /// The caller's leg leaves and comes back; the engine keeps its session.
+    Held,
     /// The call is decided to end; what is queued for the caller is still being played.
     Draining(EndReason),
     /// Over.
@@ -36,6 +38,10 @@ pub(crate) enum Signal {
     /// The mark behind the last audio came back.
     Drained,
     Timer(Timer),
+    /// The caller's leg is about to leave and to come back.
+    Hold,
+    /// It does not leave after all.
+    Unhold,
     /// The engine is slower than real time, and has been for too long.
     TooSlow,
     /// Audio could not be encoded or decoded at all.
@@ -62,6 +68,7 @@ pub(crate) fn decide(phase: Phase, signal: Signal) -> Step {
         Phase::Waiting => waiting(signal),
         Phase::Priming => priming(signal),
         Phase::Live => live(signal),
+        Phase::Held => held(signal),
         Phase::Draining(reason) => draining(signal, reason),
         Phase::Ended(_) => Step::Stay,
     }
@@ -81,8 +88,15 @@ fn starting(signal: Signal) -> Step {
         | Signal::EngineClosed(_)
         | Signal::Drained
         | Signal::TooSlow
+        | Signal::Hold
+        | Signal::Unhold
         | Signal::Timer(
-            Timer::Wait | Timer::Prime | Timer::CallerSilence | Timer::EngineSilence | Timer::Drain,
+            Timer::Wait
+            | Timer::Prime
+            | Timer::CallerSilence
+            | Timer::EngineSilence
+            | Timer::Drain
+            | Timer::Hold,
         ) => Step::Stay,
     }
 }
@@ -102,9 +116,11 @@ fn waiting(signal: Signal) -> Step {
         | Signal::Ready
         | Signal::Drained
         | Signal::TooSlow
-        | Signal::Timer(Timer::Start | Timer::Prime | Timer::EngineSilence | Timer::Drain) => {
-            Step::Stay
-        }
+        | Signal::Hold
+        | Signal::Unhold
+        | Signal::Timer(
+            Timer::Start | Timer::Prime | Timer::EngineSilence | Timer::Drain | Timer::Hold,
+        ) => Step::Stay,
     }
 }
 
@@ -123,9 +139,11 @@ fn priming(signal: Signal) -> Step {
         | Signal::Connected
         | Signal::Drained
         | Signal::TooSlow
-        | Signal::Timer(Timer::Start | Timer::Wait | Timer::EngineSilence | Timer::Drain) => {
-            Step::Stay
-        }
+        | Signal::Hold
+        | Signal::Unhold
+        | Signal::Timer(
+            Timer::Start | Timer::Wait | Timer::EngineSilence | Timer::Drain | Timer::Hold,
+        ) => Step::Stay,
     }
 }
 
@@ -135,6 +153,7 @@ fn live(signal: Signal) -> Step {
         Signal::EngineClosed(closed) => Step::Drain(closed.into()),
         Signal::OpenFailed(error) => Step::Drain(error.into()),
         Signal::Ordered(reason) => Step::Drain(reason),
+        Signal::Hold => Step::To(Phase::Held),
         Signal::Timer(Timer::Duration) => Step::Drain(EndReason::TimeLimit),
         Signal::Timer(Timer::CallerSilence) => Step::End(EndReason::CallerSilent),
         Signal::Timer(Timer::EngineSilence) => Step::Drain(EndReason::EngineStalled),
@@ -144,7 +163,32 @@ fn live(signal: Signal) -> Step {
         | Signal::Connected
         | Signal::Ready
         | Signal::Drained
-        | Signal::Timer(Timer::Start | Timer::Wait | Timer::Prime | Timer::Drain) => Step::Stay,
+        | Signal::Unhold
+        | Signal::Timer(Timer::Start | Timer::Wait | Timer::Prime | Timer::Drain | Timer::Hold) => {
+            Step::Stay
+        }
+    }
+}
+
+fn held(signal: Signal) -> Step {
+    match signal {
+        Signal::CallerStarted | Signal::Unhold => Step::To(Phase::Live),
+        Signal::Timer(Timer::Hold) => Step::End(EndReason::CallerLost),
+        Signal::EngineClosed(closed) => Step::Drain(closed.into()),
+        Signal::OpenFailed(error) => Step::Drain(error.into()),
+        Signal::Ordered(reason) => Step::Drain(reason),
+        Signal::Timer(Timer::Duration) => Step::Drain(EndReason::TimeLimit),
+        Signal::Timer(Timer::EngineSilence) => Step::Drain(EndReason::EngineStalled),
+        Signal::TooSlow => Step::Drain(EndReason::EngineSlow),
+        Signal::Codec => Step::Drain(EndReason::Codec),
+        Signal::CallerLeft(_)
+        | Signal::Connected
+        | Signal::Ready
+        | Signal::Drained
+        | Signal::Hold
+        | Signal::Timer(
+            Timer::Start | Timer::Wait | Timer::Prime | Timer::CallerSilence | Timer::Drain,
+        ) => Step::Stay,
     }
 }
 
@@ -160,9 +204,16 @@ fn draining(signal: Signal, reason: EndReason) -> Step {
         | Signal::EngineClosed(_)
         | Signal::Ordered(_)
         | Signal::TooSlow
+        | Signal::Hold
+        | Signal::Unhold
         | Signal::Codec
         | Signal::Timer(
-            Timer::Start | Timer::Wait | Timer::Prime | Timer::EngineSilence | Timer::Duration,
+            Timer::Start
+            | Timer::Wait
+            | Timer::Prime
+            | Timer::EngineSilence
+            | Timer::Duration
+            | Timer::Hold,
         ) => Step::Stay,
     }
 }
@@ -173,86 +224,65 @@ mod tests {
     use crate::leg::caller::Left;
     use crate::leg::engine::{Closed, OpenError};
     use EndReason as E;
-    use Phase::{Draining, Ended, Live, Priming, Starting, Waiting};
+    use Phase::{Draining, Ended, Held, Live, Priming, Starting, Waiting};
     use Step::{Drain, End, Stay, To};
 
-    /// One row per signal: what it does in Starting, Waiting, Priming, Live and Draining.
-    const TABLE: [(Signal, [Step; 5]); 20] = {
+    /// One row per signal: what it does in Starting, Waiting, Priming, Live, Held and Draining.
+    const TABLE: [(Signal, [Step; 6]); 23] = {
         use Signal as S;
         const D: Step = End(E::HungUp);
         [
-            (S::CallerStarted, [To(Waiting), Stay, Stay, Stay, Stay]),
-            (
-                S::CallerLeft(Left::HungUp),
-                [
-                    End(E::CallerHungUp),
-                    End(E::CallerHungUp),
-                    End(E::CallerHungUp),
-                    End(E::CallerHungUp),
-                    D,
-                ],
-            ),
-            (
-                S::CallerLeft(Left::Lost),
-                [End(E::CallerLost), End(E::CallerLost), End(E::CallerLost), End(E::CallerLost), D],
-            ),
-            (S::Connected, [Stay, To(Priming), Stay, Stay, Stay]),
-            (S::Ready, [Stay, Stay, To(Live), Stay, Stay]),
-            (
-                S::OpenFailed(OpenError::Busy),
-                [Stay, End(E::EngineBusy), End(E::EngineBusy), Drain(E::EngineBusy), Stay],
-            ),
-            (
-                S::OpenFailed(OpenError::Unreachable),
-                [
-                    Stay,
-                    End(E::EngineUnreachable),
-                    End(E::EngineUnreachable),
-                    Drain(E::EngineUnreachable),
-                    Stay,
-                ],
-            ),
-            (
-                S::EngineClosed(Closed::ByEngine(1000)),
-                [Stay, End(E::EngineLeft), End(E::EngineLeft), Drain(E::EngineLeft), Stay],
-            ),
-            (
-                S::EngineClosed(Closed::Lost),
-                [Stay, End(E::EngineLost), End(E::EngineLost), Drain(E::EngineLost), Stay],
-            ),
-            (
-                S::Ordered(E::ShutDown),
-                [End(E::ShutDown), End(E::ShutDown), End(E::ShutDown), Drain(E::ShutDown), Stay],
-            ),
-            (S::Drained, [Stay, Stay, Stay, Stay, D]),
-            (S::TooSlow, [Stay, Stay, Stay, Drain(E::EngineSlow), Stay]),
-            (S::Codec, [End(E::Codec), End(E::Codec), End(E::Codec), Drain(E::Codec), Stay]),
-            (S::Timer(Timer::Start), [End(E::NeverStarted), Stay, Stay, Stay, Stay]),
-            (S::Timer(Timer::Wait), [Stay, End(E::EngineBusy), Stay, Stay, Stay]),
-            (S::Timer(Timer::Prime), [Stay, Stay, End(E::EngineBusy), Stay, Stay]),
-            (
-                S::Timer(Timer::CallerSilence),
-                [Stay, End(E::CallerSilent), End(E::CallerSilent), End(E::CallerSilent), D],
-            ),
-            (S::Timer(Timer::EngineSilence), [Stay, Stay, Stay, Drain(E::EngineStalled), Stay]),
-            (
-                S::Timer(Timer::Duration),
-                [
-                    End(E::TimeLimit),
-                    End(E::TimeLimit),
-                    End(E::TimeLimit),
-                    Drain(E::TimeLimit),
-                    Stay,
-                ],
-            ),
-            (S::Timer(Timer::Drain), [Stay, Stay, Stay, Stay, D]),
+            (S::CallerStarted, [To(Waiting), Stay, Stay, Stay, To(Live), Stay]),
+            (S::CallerLeft(Left::HungUp), left(E::CallerHungUp)),
+            (S::CallerLeft(Left::Lost), left(E::CallerLost)),
+            (S::Connected, [Stay, To(Priming), Stay, Stay, Stay, Stay]),
+            (S::Ready, [Stay, Stay, To(Live), Stay, Stay, Stay]),
+            (S::OpenFailed(OpenError::Busy), engine(E::EngineBusy)),
+            (S::OpenFailed(OpenError::Unreachable), engine(E::EngineUnreachable)),
+            (S::EngineClosed(Closed::ByEngine(1000)), engine(E::EngineLeft)),
+            (S::EngineClosed(Closed::Lost), engine(E::EngineLost)),
+            (S::Ordered(E::ShutDown), ordered(E::ShutDown)),
+            (S::Drained, [Stay, Stay, Stay, Stay, Stay, D]),
+            (S::Hold, [Stay, Stay, Stay, To(Held), Stay, Stay]),
+            (S::Unhold, [Stay, Stay, Stay, Stay, To(Live), Stay]),
+            (S::TooSlow, [Stay, Stay, Stay, Drain(E::EngineSlow), Drain(E::EngineSlow), Stay]),
+            (S::Codec, ordered(E::Codec)),
+            (S::Timer(Timer::Start), [End(E::NeverStarted), Stay, Stay, Stay, Stay, Stay]),
+            (S::Timer(Timer::Wait), [Stay, End(E::EngineBusy), Stay, Stay, Stay, Stay]),
+            (S::Timer(Timer::Prime), [Stay, Stay, End(E::EngineBusy), Stay, Stay, Stay]),
+            (S::Timer(Timer::CallerSilence), silent()),
+            (S::Timer(Timer::EngineSilence), stalled()),
+            (S::Timer(Timer::Duration), ordered(E::TimeLimit)),
+            (S::Timer(Timer::Drain), [Stay, Stay, Stay, Stay, Stay, D]),
+            (S::Timer(Timer::Hold), [Stay, Stay, Stay, Stay, End(E::CallerLost), Stay]),
         ]
     };
+
+    const fn left(why: E) -> [Step; 6] {
+        [End(why), End(why), End(why), End(why), Stay, End(E::HungUp)]
+    }
+
+    const fn engine(why: E) -> [Step; 6] {
+        [Stay, End(why), End(why), Drain(why), Drain(why), Stay]
+    }
+
+    const fn ordered(why: E) -> [Step; 6] {
+        [End(why), End(why), End(why), Drain(why), Drain(why), Stay]
+    }
+
+    const fn silent() -> [Step; 6] {
+        const S: Step = End(E::CallerSilent);
+        [Stay, S, S, S, Stay, End(E::HungUp)]
+    }
+
+    const fn stalled() -> [Step; 6] {
+        [Stay, Stay, Stay, Drain(E::EngineStalled), Drain(E::EngineStalled), Stay]
+    }
 
     #[test]
     fn every_signal_does_in_every_phase_what_the_table_says() {
         for (signal, row) in TABLE {
-            let phases = [Starting, Waiting, Priming, Live, Draining(E::HungUp)];
+            let phases = [Starting, Waiting, Priming, Live, Held, Draining(E::HungUp)];
             for (phase, expected) in phases.into_iter().zip(row) {
                 assert_eq!(decide(phase, signal), expected, "{signal:?} in {phase:?}");
             }

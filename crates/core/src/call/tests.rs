@@ -1,10 +1,13 @@
 //! What a call does, seen from outside: inputs in, outputs out.
 
+mod rules;
+
 use super::*;
 use crate::audio::{mulaw, opus};
 use crate::leg::caller::{Command as ToCaller, Fault, Left};
 use crate::leg::engine::{Closed, Command as ToEngine, Link, OpenError};
 use crate::leg::{Audio, Format, Mark};
+use crate::persona::Rule;
 use proptest::prelude::*;
 
 const OPUS: Link = Link { format: Format::Opus, lockstep: true };
@@ -24,8 +27,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_rules(&[])
+    }
+
+    /// A call of a persona that has these rules.
+    fn with_rules(rules: &[Rule]) -> Self {
         let now = epoch();
-        let persona = Persona::new("p", "NATF2.pt", "Hi.");
+        let persona = Persona { rules: rules.into(), ..Persona::new("p", "NATF2.pt", "Hi.") };
         let call = Call::new(CallId::new("CA1"), persona, Config::default(), now);
         let mut bench = Self { call, now, outputs: Vec::new(), deadline: None };
         bench.input(Input::Timeout);
@@ -34,7 +42,12 @@ impl Bench {
 
     /// A call in which both sides hear each other.
     fn live() -> Self {
-        let mut bench = Self::new();
+        Self::live_with(&[])
+    }
+
+    /// The same, with a persona that has these rules.
+    fn live_with(rules: &[Rule]) -> Self {
+        let mut bench = Self::with_rules(rules);
         bench.caller(caller::Event::Started(Format::Mulaw));
         bench.engine(engine::Event::Connected(OPUS));
         bench.engine(engine::Event::Ready);
@@ -51,9 +64,10 @@ impl Bench {
                     self.deadline = deadline;
                     return;
                 }
-                output @ (Output::Caller(_) | Output::Engine(_) | Output::Event(_)) => {
-                    self.outputs.push(output);
-                }
+                output @ (Output::Caller(_)
+                | Output::Engine(_)
+                | Output::Event(_)
+                | Output::Act(_)) => self.outputs.push(output),
             }
         }
     }
@@ -86,7 +100,7 @@ impl Bench {
     fn to_engine<'a>(&'a self) -> Vec<&'a ToEngine> {
         let engine = |output: &'a Output| match output {
             Output::Engine(command) => Some(command),
-            Output::Caller(_) | Output::Event(_) | Output::Timeout(_) => None,
+            Output::Caller(_) | Output::Event(_) | Output::Act(_) | Output::Timeout(_) => None,
         };
         self.outputs.iter().filter_map(engine).collect()
     }
@@ -94,28 +108,22 @@ impl Bench {
     fn to_caller<'a>(&'a self) -> Vec<&'a ToCaller> {
         let caller = |output: &'a Output| match output {
             Output::Caller(command) => Some(command),
-            Output::Engine(_) | Output::Event(_) | Output::Timeout(_) => None,
+            Output::Engine(_) | Output::Event(_) | Output::Act(_) | Output::Timeout(_) => None,
         };
         self.outputs.iter().filter_map(caller).collect()
     }
 
+    fn events<'a>(&'a self) -> impl Iterator<Item = &'a Event> {
+        let event =
+            |output: &'a Output| if let Output::Event(event) = output { Some(event) } else { None };
+        self.outputs.iter().filter_map(event)
+    }
+
     /// The records that were given out; one at most in a right call.
     fn records<'a>(&'a self) -> Vec<&'a CallRecord> {
-        let record = |output: &'a Output| match output {
-            Output::Event(Event::Ended(record)) => Some(&**record),
-            Output::Event(
-                Event::Phase(_)
-                | Event::Word(_)
-                | Event::Digit(_)
-                | Event::Turn(_)
-                | Event::Speed(_)
-                | Event::Cleared,
-            )
-            | Output::Caller(_)
-            | Output::Engine(_)
-            | Output::Timeout(_) => None,
-        };
-        self.outputs.iter().filter_map(record).collect()
+        let record =
+            |event: &'a Event| if let Event::Ended(it) = event { Some(&**it) } else { None };
+        self.events().filter_map(record).collect()
     }
 
     fn reason(&self) -> EndReason {
@@ -363,21 +371,9 @@ fn text_pieces_become_words() {
     }
     bench.engine(engine::Event::Text("ld".into()));
     bench.engine(engine::Event::Closed(Closed::ByEngine(1000)));
-    let word = |output: &Output| match output {
-        Output::Event(Event::Word(word)) => Some(word.clone()),
-        Output::Event(
-            Event::Phase(_)
-            | Event::Digit(_)
-            | Event::Ended(_)
-            | Event::Turn(_)
-            | Event::Speed(_)
-            | Event::Cleared,
-        )
-        | Output::Caller(_)
-        | Output::Engine(_)
-        | Output::Timeout(_) => None,
-    };
-    let words: Vec<_> = bench.outputs.iter().filter_map(word).collect();
+    let word =
+        |event: &Event| if let Event::Word(word) = event { Some(word.clone()) } else { None };
+    let words: Vec<_> = bench.events().filter_map(word).collect();
     assert_eq!(words, ["Hello,", "world"]);
 }
 
@@ -479,6 +475,9 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Engine(E::Closed(Closed::ByEngine(1006)))),
         Just(Input::Caller(caller::Event::Left(Left::HungUp))),
         Just(Input::Control(Control::HangUp)),
+        Just(Input::Control(Control::Hold)),
+        Just(Input::Control(Control::Unhold)),
+        (0usize..4).prop_map(|rule| Input::Control(Control::Rule(rule))),
     ]
 }
 
@@ -489,7 +488,7 @@ proptest! {
     fn whatever_comes_a_call_ends_once_and_lets_go_of_its_engine(
         steps in proptest::collection::vec((any_input(), 0u64..400), 0..120)
     ) {
-        let mut bench = Bench::new();
+        let mut bench = Bench::with_rules(&rules::all());
         for (input, ms) in steps {
             bench.pass(Duration::from_millis(ms));
             bench.input(input);

@@ -19,9 +19,11 @@ pub enum Timer {
     Duration,
     /// What was still to be played has not been reported as played.
     Drain,
+    /// The caller's leg has left and has not come back.
+    Hold,
 }
 
-const COUNT: usize = 7;
+const COUNT: usize = 8;
 const ALL: [Timer; COUNT] = [
     Timer::Start,
     Timer::Wait,
@@ -30,6 +32,7 @@ const ALL: [Timer; COUNT] = [
     Timer::EngineSilence,
     Timer::Duration,
     Timer::Drain,
+    Timer::Hold,
 ];
 
 /// The deadlines that are running; at most one of each kind.

@@ -3,6 +3,7 @@
 
 mod counters;
 mod order;
+mod stamps;
 mod surplus;
 mod transit;
 mod waiting;
@@ -18,17 +19,8 @@ use surplus::ONE_IN;
 use transit::Transit;
 use waiting::{Place, Waiting};
 
-/// Audio may run ahead of our own clock by this much in ten seconds, if its time stamps say so;
-/// beyond that they are not believed.
-const EARLY: Duration = Duration::from_millis(200);
-/// Time stamps that go back by more than this are a new beginning, not late audio.
-const BACK: Duration = Duration::from_secs(10);
 /// What may become due at once, after this program itself was held up.
 const CATCH_UP: Duration = Duration::from_secs(1);
-/// This many pieces in a row that come late or twice show that the time stamps are wrong,
-const OLD_IN_A_ROW: u32 = 25;
-/// if they took this long to come: what was sent twice during a stall comes all at once.
-const OLD_FOR: Duration = Duration::from_millis(400);
 
 /// Whether the engine can take more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +62,8 @@ pub(crate) struct InputClock {
     /// Nothing is made up before this, on our clock: this program was held up, and what came
     /// meanwhile is about to be pushed.
     hold: Option<i64>,
+    /// The next time stamp is of another stream.
+    anew: bool,
     stalled: bool,
     tally: Tally,
 }
@@ -95,6 +89,7 @@ impl InputClock {
             given: 0,
             since_shortened: ONE_IN,
             hold: None,
+            anew: false,
             stalled: false,
             tally: Tally::default(),
         }
@@ -115,7 +110,7 @@ impl InputClock {
         if first && let Some(at) = at {
             self.order.anchor(at, 0);
         }
-        let place = at.and_then(|at| self.order.place(at));
+        let place = at.and_then(|at| self.order.place(at)).filter(|_| !self.anew);
         match place.filter(|start| first || self.is_plausible(*start, length)) {
             Some(start) => {
                 if start + length > self.order.tail() {
@@ -205,26 +200,6 @@ impl InputClock {
         self.given + self.waiting.samples() as i64 - self.order.tail()
     }
 
-    fn is_plausible(&self, start: i64, length: i64) -> bool {
-        let latest = self.clock - self.transit.formerly().unwrap_or(0) + samples(EARLY, self.rate);
-        let earliest = self.order.tail() - samples(BACK, self.rate);
-        let is_new = start + length > self.order.tail();
-        start >= earliest && start + length <= latest && (is_new || !self.is_only_old())
-    }
-
-    /// Whether what comes has been late or twice for so long that its time stamps must be wrong.
-    fn is_only_old(&self) -> bool {
-        let lasting = self.clock - self.old_since >= samples(OLD_FOR, self.rate);
-        self.old_in_a_row >= OLD_IN_A_ROW && lasting
-    }
-
-    fn count_old(&mut self) {
-        if self.old_in_a_row == 0 {
-            self.old_since = self.clock;
-        }
-        self.old_in_a_row = self.old_in_a_row.saturating_add(1);
-    }
-
     /// Audio without a time stamp, or with one that cannot be: our clock tells the caller's time.
     fn push_by_our_clock(&mut self, samples: &[i16], at: Option<Duration>, place: Option<i64>) {
         let (length, tail, wobble) = (samples.len() as i64, self.order.tail(), self.order.wobble());
@@ -236,7 +211,10 @@ impl InputClock {
         let burst = tail + paused + length - heard;
         let burst = if burst < wobble { 0 } else { burst };
         let start = tail + paused - burst;
-        if let Some(at) = at {
+        if let (Some(at), true) = (at, self.anew) {
+            self.anew = false;
+            self.order.anchor(at, start);
+        } else if let Some(at) = at {
             let old = place.is_some_and(|place| place < tail);
             let contiguous = place.is_some_and(|place| (place - tail).abs() < wobble);
             let goes_on = contiguous || self.order.goes_on(at, length);

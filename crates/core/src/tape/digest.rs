@@ -10,7 +10,7 @@ use super::recorder::masked;
 use crate::audio::opus;
 use crate::call::{Event, Output};
 use crate::leg::{Audio, caller, engine};
-use crate::persona::Persona;
+use crate::persona::{Action, Persona};
 
 /// The digests so far.
 #[derive(Debug, Clone)]
@@ -43,8 +43,13 @@ impl Digests {
 
     /// Takes in the next output.
     pub(super) fn push(&mut self, output: &Output) {
+        if !self.words && matches!(output, Output::Event(Event::RuleMet(_))) {
+            // Without words it is not met again; the order that followed is an input of its own.
+            return;
+        }
         self.outputs += 1;
         match output {
+            Output::Act(action) => self.act(action),
             Output::Caller(command) => self.caller(command),
             Output::Engine(command) => self.engine(command),
             Output::Event(event) => self.event(event),
@@ -70,8 +75,8 @@ impl Digests {
         match command {
             engine::Command::Open(persona) => {
                 self.decided(&[6]);
-                // An engine is not told what the caller hears meanwhile.
-                let Persona { name, voice, prompt, start: _ } = persona;
+                // An engine is not told what the caller hears meanwhile, or what follows from it.
+                let Persona { name, voice, prompt, start: _, rules: _ } = persona;
                 let spoken = if self.words { [voice.as_str(), prompt] } else { ["", ""] };
                 let [voice, prompt] = spoken.map(str::as_bytes);
                 for text in [name.as_bytes(), voice, prompt] {
@@ -98,6 +103,18 @@ impl Digests {
             let shown = format!("{event:?}");
             self.decisions.bytes(shown.as_bytes());
             self.everything.bytes(shown.as_bytes());
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        self.decided(&[12]);
+        match action {
+            Action::Webhook(text) | Action::SendDigits(text) => self.text(text),
+            Action::Transfer { to, say } => {
+                self.text(to);
+                self.text(say.as_deref().unwrap_or_default());
+            }
+            Action::Play(_) | Action::HangUp => {}
         }
     }
 

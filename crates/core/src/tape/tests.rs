@@ -10,7 +10,7 @@ use crate::audio::frame::Rate;
 use crate::audio::{mulaw, opus};
 use crate::call::{Call, Config, Control, Event, Input, Output, epoch};
 use crate::leg::{Audio, Format, Mark, caller, engine};
-use crate::persona::{Clip, StartSound};
+use crate::persona::{Action, Clip, Pattern, Rule, StartSound, Trigger};
 use crate::record::{CallRecord, EndReason};
 
 const ALL: Keeps = Keeps { words: true, audio: true };
@@ -34,7 +34,23 @@ const PAIRS: [(Format, Format); 4] = [
 fn persona() -> Persona {
     let clip = (0..60).flat_map(|frame| speech(Rate::Hz16000, frame)).collect();
     let start = StartSound::Clip(Arc::new(Clip::new(16_000, clip).unwrap()));
-    Persona { start, ..Persona::new("sam", "NATM1.pt", "Be quiet.") }
+    let jingle = Action::Play(Arc::new(Clip::new(8000, speech(Rate::Hz8000, 5)).unwrap()));
+    let to = "sip:lena@example.com".to_owned();
+    let transfer = Action::Transfer { to, say: Some("One moment".to_owned()) };
+    let webhook = Action::Webhook("https://example.com/hook".to_owned());
+    let zebras = Pattern::phrase("123 zebras").unwrap();
+    let rule = |name: &str, when, then| Rule { name: name.to_owned(), when, again: true, then };
+    let rules = [
+        rule("animals", Trigger::BotSays(zebras), vec![webhook, jingle]),
+        rule("key", Trigger::CallerPresses("7".to_owned()), vec![transfer]),
+        rule(
+            "quiet",
+            Trigger::Silence(Duration::from_millis(500)),
+            vec![Action::SendDigits("4*2".into())],
+        ),
+        rule("long", Trigger::Lasts(Duration::from_secs(3)), vec![]),
+    ];
+    Persona { start, rules: rules.into(), ..Persona::new("sam", "NATM1.pt", "Be quiet.") }
 }
 
 /// A call under record, with its own clock.
@@ -71,7 +87,7 @@ impl Bench {
     }
 
     fn drain(&mut self) {
-        let mut played = Vec::new();
+        let (mut played, mut met) = (Vec::new(), Vec::new());
         loop {
             let output = self.call.poll_output();
             self.recorder.output(&output);
@@ -79,18 +95,16 @@ impl Bench {
                 Output::Caller(caller::Command::Mark(mark)) => {
                     played.push(caller::Event::MarkPlayed(mark));
                 }
-                Output::Caller(_) | Output::Engine(_) => {}
-                Output::Event(event) => {
-                    if let Event::Ended(record) = event {
-                        self.record = Some(*record);
-                    }
-                }
+                Output::Event(Event::RuleMet(rule)) => met.push(rule),
+                Output::Event(Event::Ended(record)) => self.record = Some(*record),
+                Output::Caller(_) | Output::Engine(_) | Output::Act(_) | Output::Event(_) => {}
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;
                     break;
                 }
             }
         }
+        met.into_iter().for_each(|rule| self.input(Input::Control(Control::Rule(rule))));
         played.into_iter().for_each(|event| self.caller(event));
     }
 
@@ -143,6 +157,9 @@ fn said(format: Format, frame: usize, encoder: &mut opus::ServerEncoder) -> Opti
     }
 }
 
+/// The frame from which on another leg carries the caller.
+const BACK: usize = 230;
+
 /// A call of 8 seconds with all that may happen in one.
 fn call(keeps: Keeps, caller: Format, engine: Format) -> Bench {
     let mut bench = Bench::new(keeps);
@@ -156,7 +173,16 @@ fn call(keeps: Keeps, caller: Format, engine: Format) -> Bench {
         if frame == 30 {
             bench.engine(engine::Event::Ready);
         }
-        if let Some(audio) = said(caller, frame, &mut encoders[0]) {
+        match frame {
+            200 => bench.input(Input::Control(Control::Hold)),
+            204 => bench.caller(caller::Event::Left(caller::Left::HungUp)),
+            BACK => bench.caller(caller::Event::Started(caller)),
+            _ => {}
+        }
+        if let Some(audio) = said(caller, frame, &mut encoders[0])
+            && !(204..BACK).contains(&frame)
+        {
+            let frame = if frame < BACK { frame } else { frame - BACK };
             let at = Some(Duration::from_millis(20 * frame as u64));
             bench.caller(caller::Event::Audio { audio, at });
         }
@@ -209,11 +235,14 @@ fn without_words_the_same_is_decided_and_no_letter_is_on_the_tape() {
     let keeps = Keeps { words: false, audio: true };
     let (tape, record) = call(keeps, Format::Mulaw, Format::Opus).finish();
     let text = tape.to_text();
-    for secret in ["ü", "rely", "zebra", "123", "\"7\"", "NATM1", "quiet"] {
+    for secret in
+        ["ü", "rely", "zebra", "123", "\"7\"", "NATM1", "Be quiet", "4*2", "lena", "example"]
+    {
         assert!(!text.contains(secret), "{secret}");
     }
     assert!(text.contains(" x\u{d7}xxxx 0\"") && text.contains("\"00 xxxxxxx\""));
-    assert!(record.words > 10 && record.digits == 10);
+    assert!(record.words > 10 && record.digits == 10 && record.holds == 1);
+    assert_eq!(record.rules.keys().collect::<Vec<_>>(), ["animals", "key", "long", "quiet"]);
     let read = Tape::parse(&text).unwrap();
     let replayed = read.replay(later());
     assert_eq!(replayed.record, Some(record));
@@ -250,7 +279,8 @@ fn noise_is_as_loud_as_what_it_stands_for_and_silent_where_that_was() {
         let squares: f64 = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum();
         10.0 * (squares / samples.len() as f64 / f64::from(1 << 30)).max(1e-12).log10()
     };
-    let mut frames = (0..400).map(|frame| speech(Rate::Hz8000, frame));
+    let there = |frame: &usize| !(204..BACK).contains(frame);
+    let mut frames = (0..400).filter(there).map(|frame| speech(Rate::Hz8000, frame));
     for (entry, seed) in bench.tape.entries.iter().zip(0..) {
         let Input::Caller(caller::Event::Audio { audio, .. }) = entry.to_input(seed, None) else {
             continue;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Keeps;
+use super::rules::TapedRule;
 use super::sound::Sound;
 use crate::leg::Audio;
 use crate::persona::{Clip, ClipError, Persona, Ringback, StartSound};
@@ -21,6 +22,9 @@ pub struct Who {
     pub prompt: String,
     /// What the caller heard while the engine primed.
     pub start: Start,
+    /// What it does of its own accord.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<TapedRule>,
 }
 
 /// A [`StartSound`]; a clip of which only the loudness is kept is noise.
@@ -47,13 +51,14 @@ impl Who {
         let start = match &persona.start {
             StartSound::Silence => Start::Silence,
             StartSound::Ringback(country) => Start::Ringback(*country),
-            StartSound::Clip(clip) => Start::Clip {
-                hz: clip.rate().hz(),
-                sound: Sound::of_clip(clip.samples(), clip.rate(), keeps.audio),
-            },
+            StartSound::Clip(clip) => {
+                let (hz, sound) = taped_clip(clip, keeps);
+                Start::Clip { hz, sound }
+            }
         };
+        let rules = persona.rules.iter().map(|rule| TapedRule::new(rule, keeps)).collect();
         let (voice, prompt) = (word(&persona.voice), word(&persona.prompt));
-        Self { name: persona.name.clone(), voice, prompt, start }
+        Self { name: persona.name.clone(), voice, prompt, start, rules }
     }
 
     /// The persona again.
@@ -64,11 +69,20 @@ impl Who {
         let start = match &self.start {
             Start::Silence => StartSound::Silence,
             Start::Ringback(country) => StartSound::Ringback(*country),
-            Start::Clip { hz, sound } => {
-                let Audio::Pcm(samples) = sound.to_audio(0) else { return Err(ClipError::Empty) };
-                StartSound::Clip(Arc::new(Clip::new(*hz, samples)?))
-            }
+            Start::Clip { hz, sound } => StartSound::Clip(Arc::new(clip(*hz, sound)?)),
         };
-        Ok(Persona { start, ..Persona::new(&self.name, &self.voice, &self.prompt) })
+        let rules = self.rules.iter().map(TapedRule::to_rule).collect::<Result<_, _>>()?;
+        Ok(Persona { start, rules, ..Persona::new(&self.name, &self.voice, &self.prompt) })
     }
+}
+
+/// What is kept of a recording: its rate in Hz and its sound.
+pub(super) fn taped_clip(clip: &Clip, keeps: Keeps) -> (u32, Sound) {
+    (clip.rate().hz(), Sound::of_clip(clip.samples(), clip.rate(), keeps.audio))
+}
+
+/// The recording again.
+pub(super) fn clip(hz: u32, sound: &Sound) -> Result<Clip, ClipError> {
+    let Audio::Pcm(samples) = sound.to_audio(0) else { return Err(ClipError::Empty) };
+    Clip::new(hz, samples)
 }

@@ -69,6 +69,20 @@ impl Inbound {
         }
     }
 
+    /// Another stream carries the caller from now on: its time stamps begin anew.
+    pub(crate) const fn begin_anew(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.clock.begin_anew();
+        }
+    }
+
+    /// Stands in for a caller who is away: 20 ms of silence.
+    pub(crate) fn push_silence(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open {
+            open.clock.push(&vec![0; self.rate.frame_samples()], None, now);
+        }
+    }
+
     /// The next message for the engine, if one is due; call it until it gives none.
     pub(crate) fn pop(&mut self, now: Instant, gate: Gate) -> Result<Option<Audio>, CodecError> {
         let Some(open) = &mut self.open else { return Ok(None) };

@@ -1,5 +1,6 @@
 //! Engine to caller, by way of the governor; before the engine speaks, what is played meanwhile.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::codec::{CodecError, Sink, Source, ms, working_rate};
@@ -8,7 +9,7 @@ use crate::audio::level::Level;
 use crate::call::start::StartPlayer;
 use crate::leg::{Audio, Format};
 use crate::pace::governor::{self, Governor, Verdict};
-use crate::persona::StartSound;
+use crate::persona::{Clip, StartSound};
 use crate::record::TrackStats;
 
 /// Most 20 ms frames in one message to the caller.
@@ -44,6 +45,10 @@ pub(crate) struct Outbound {
     /// Samples that came from the engine.
     came: usize,
     heard: Vec<Heard>,
+    /// A recording that is played in place of what the engine says.
+    clip: Option<StartPlayer>,
+    /// Of what was given out last, in milliseconds.
+    given_ms: u64,
 }
 
 impl Outbound {
@@ -63,6 +68,8 @@ impl Outbound {
             stats: TrackStats::default(),
             came: 0,
             heard: Vec::new(),
+            clip: None,
+            given_ms: 0,
         })
     }
 
@@ -93,6 +100,24 @@ impl Outbound {
     /// The next message for the caller, if one is due; up to four frames of it.
     pub(crate) fn pop(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
         self.message(MESSAGE_FRAMES, now, |governor| governor.pop(now))
+    }
+
+    /// Plays a recording from now on, in place of what the engine says meanwhile.
+    pub(crate) fn play(&mut self, clip: &Arc<Clip>) {
+        self.clip = Some(StartPlayer::new(&StartSound::Clip(Arc::clone(clip)), self.rate));
+    }
+
+    /// Whether a recording is being played.
+    pub(crate) const fn plays_clip(&self) -> bool {
+        self.clip.is_some()
+    }
+
+    /// What [`Self::pop`] gave last reaches nobody.
+    pub(crate) const fn unheard(&mut self) {
+        self.stats.out_ms -= self.given_ms;
+        self.stats.unheard_ms += self.given_ms;
+        self.stats.messages -= 1;
+        self.given_ms = 0;
     }
 
     /// The next message of what is left, due or not.
@@ -165,9 +190,19 @@ impl Outbound {
         mut next: impl FnMut(&mut Governor) -> Option<Frame>,
     ) -> Result<Option<Audio>, CodecError> {
         let mut message = None;
+        let before = self.stats.out_ms;
         for _ in 0..most {
             let at = self.governor.plays_until(now).map_or(now, |ends| ends.max(now));
-            let Some(frame) = next(&mut self.governor) else { break };
+            let Some(mut frame) = next(&mut self.governor) else { break };
+            if let Some(clip) = &mut self.clip {
+                match clip.next() {
+                    Some(played) => {
+                        frame = played;
+                        self.stats.unheard_ms += FRAME_MS;
+                    }
+                    None => self.clip = None,
+                }
+            }
             self.level.push(frame.samples());
             self.heard.push(Heard { at, speech: self.level.is_speech() });
             self.stats.out_ms += FRAME_MS;
@@ -175,6 +210,7 @@ impl Outbound {
                 message = Some(append(message, audio));
             }
         }
+        self.given_ms = self.stats.out_ms - before;
         self.stats.messages += u64::from(message.is_some());
         Ok(message)
     }

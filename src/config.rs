@@ -26,8 +26,8 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod twilio;
-mod webhooks;
 mod variables;
+mod webhooks;
 
 pub use env::environment;
 pub use error::{ConfigError, Origin};
@@ -38,10 +38,10 @@ pub use personas::Personas;
 pub use secret::Secret;
 pub use tape::{TapeConfig, TapeFlags};
 pub use twilio::{SharedKey, TwilioAccount, TwilioConfig, UpgradeSignature};
+pub use variables::{Filled, Variables, is_name};
 pub use webhooks::{
     BackOff, EventKind, WebhookSecret, WebhookSecretError, WebhooksConfig, is_webhook_url,
 };
-pub use variables::{Filled, Variables, is_name};
 
 /// The configuration file that is read when no flag names one; it may be absent.
 pub const DEFAULT_FILE: &str = "voice-bot.toml";

@@ -190,8 +190,8 @@ pub(super) async fn machine(
 }
 
 impl Line {
-    /// Takes a call, if somebody can talk in it: with these values for the persona's variables, then
-    /// those of the webhook's fields.
+    /// Takes a call, if somebody can talk in it: with these values for the persona's variables,
+    /// then those of the webhook's fields.
     ///
     /// Twilio asks the action URL what comes after the stream; a compatible carrier that knows no
     /// action goes on to the next verb, which ends the call. What is said before the stream delays

@@ -25,7 +25,7 @@ mod tape;
 mod tests;
 mod twilio;
 
-pub use env::environment;
+pub use env::{NAMES as VARIABLES, environment};
 pub use error::{ConfigError, Origin};
 pub use log::{LogFilter, LogFilterError, LogFormat};
 pub use outbound::{MachinePolicy, OutboundConfig};

@@ -37,7 +37,7 @@ enum Command {
     Demo(demo::Args),
     /// Answer calls: the server that Twilio talks to
     Serve(serve::Args),
-    /// Read the configuration and ask each engine whether it can be reached
+    /// Look at everything that a call needs, and say what is wrong and how to mend it
     Check(check::Args),
     /// Run a stand-in for a PersonaPlex server: no model, no GPU, the same wire
     Engine(engine::Args),

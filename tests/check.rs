@@ -13,7 +13,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use common::{PATIENCE, demo, nowhere, quick};
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{Certificate, CertificateParams, CertifiedIssuer, DnType, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,6 +47,21 @@ impl Tls {
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
+        Self::with(&certificate, &key)
+    }
+
+    /// One that an authority has issued, without the authority's own.
+    fn issued() -> Self {
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.distinguished_name.push(DnType::CommonName, "an authority between");
+        let authority =
+            CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        Self::with(&params.signed_by(&key, &authority).unwrap(), &key)
+    }
+
+    fn with(certificate: &Certificate, key: &KeyPair) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -345,6 +360,10 @@ async fn what_is_wrong_with_a_certificate_is_named() {
     let own = Tls::of(|_| {});
     let site = Site::with(TOKEN, None, Ok, Some(&own)).await;
     site.says(&[], &[("FAIL", "its certificate is self-signed, so Twilio would refuse it")]).await;
+
+    let site = Site::with(TOKEN, None, Ok, Some(&Tls::issued())).await;
+    let said = site.says(&[], &[("FAIL", "comes without the authority's intermediate one")]).await;
+    assert!(said.contains("-> let the proxy serve the whole chain (fullchain.pem"), "{said}");
 
     let other = Tls::of(|params| {
         params.subject_alt_names =

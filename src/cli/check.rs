@@ -9,10 +9,7 @@ use voice_bot::config::{Config, DEFAULT_FILE, Flags, VARIABLES, environment};
 use voice_bot::doctor::{self, Finding, Options, Report, State};
 use voice_bot::telemetry;
 
-/// Looks at everything that a call needs, and says what is wrong and how to mend it: the
-/// configuration, personas, engines, the Twilio account and its numbers, and, by dialling it as
-/// Twilio does, the public address. No call is made and no session opened. The exit status is 0
-/// if calls would come through, else 2.
+/// Look at everything that a call needs, and say what is wrong and how to mend it
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -106,5 +103,8 @@ fn shown(finding: &Finding) -> String {
         State::Failure => "FAIL ",
     };
     let fix = finding.fix.as_ref().map(|fix| format!("\n      -> {fix}")).unwrap_or_default();
-    format!("{state} {}{fix}", finding.what)
+    let said = format!("{}{fix}", finding.what);
+    // Some of it may be what a stranger's server answered; a terminal shall not obey it.
+    let said: String = said.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    format!("{state} {said}")
 }

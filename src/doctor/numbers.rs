@@ -142,6 +142,7 @@ fn difference(given: &Url, wanted: &Url) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Flags;
     use crate::doctor::State;
 
     fn number(voice_url: &str, change: impl FnOnce(&mut PhoneNumber)) -> PhoneNumber {
@@ -182,6 +183,27 @@ mod tests {
         assert!(found(trunk).what.contains("SIP trunk TK1"));
         let application = number(right, |it| it.voice_application_sid = Some("AP1".to_owned()));
         assert!(found(application).what.contains("application AP1"));
+    }
+
+    #[test]
+    fn numbers_with_a_persona_must_come_here_and_be_the_accounts() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[server]\npublic_url = \"https://bot.example.com\"\n[outbound]\nfrom = \
+                    \"+15550109\"\n[personas.numbers]\n\"+15550100\" = \"assistant\"\n\
+                    \"+15550101\" = \"assistant\"\n";
+        std::fs::write(folder.path().join("voice-bot.toml"), text).unwrap();
+        let env = |name: &str| (name == "TWILIO_AUTH_TOKEN").then(|| "x".to_owned());
+        let config = Config::load_from(folder.path(), &Flags::default(), &env).unwrap();
+        let findings = examine(&config, &[number("https://old.example/twiml", |_| {})]);
+        let told: Vec<_> = findings.iter().map(|it| (it.state, it.what.as_str())).collect();
+        let [(State::Failure, elsewhere), (State::Warning, unknown), (State::Warning, from)] =
+            told[..]
+        else {
+            panic!("{told:?}");
+        };
+        assert!(elsewhere.starts_with("+15550100 asks https://old.example/twiml"), "{elsewhere}");
+        assert!(unknown.starts_with("+15550101 of personas.numbers is no number"), "{unknown}");
+        assert!(from.starts_with("+15550109 of outbound.from is no number"), "{from}");
     }
 
     #[test]

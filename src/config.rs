@@ -29,7 +29,7 @@ mod twilio;
 mod variables;
 mod webhooks;
 
-pub use env::environment;
+pub use env::{NAMES as VARIABLES, environment};
 pub use error::{ConfigError, Origin};
 pub use log::{LogFilter, LogFilterError, LogFormat};
 pub use lookup::LookupConfig;

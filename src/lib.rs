@@ -5,6 +5,7 @@ pub mod bench;
 mod bot;
 pub mod config;
 pub mod dial;
+pub mod doctor;
 pub mod driver;
 pub mod engine;
 mod listen;

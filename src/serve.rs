@@ -16,7 +16,7 @@ use voice_bot_core::turns;
 use voice_bot_core::{call, pool};
 
 use crate::api;
-use crate::config::{CallConfig, Config, EngineConfig, LatencyConfig, Secret, ServerConfig, Trust};
+use crate::config::{CallConfig, Config, EngineConfig, LatencyConfig, Secret, ServerConfig};
 use crate::engine::Engine;
 use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
 use crate::engine::socket::EndpointError;
@@ -194,12 +194,7 @@ pub fn local_url(address: SocketAddr) -> Url {
 /// # Errors
 /// [`EndpointError`] when an engine's address or certificate file is unusable.
 pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointError> {
-    let tls = match &config.trust {
-        Trust::WebRoots => TlsOptions::default(),
-        Trust::CaFile(file) => TlsOptions { ca_file: Some(file.clone()), ..Default::default() },
-        Trust::Pin(digest) => TlsOptions { pin_sha256: Some(*digest), ..Default::default() },
-        Trust::Insecure => TlsOptions { insecure: true, ..Default::default() },
-    };
+    let tls = TlsOptions::from(&config.trust);
     let engine = |url: &Url| -> Result<Arc<dyn Engine>, EndpointError> {
         Ok(Arc::new(PersonaPlex::new(PersonaPlexConfig {
             tls: tls.clone(),

@@ -139,6 +139,9 @@ async fn nobody_calls_without_the_token() {
     let (status, answer) = closed.wish(&json!({"to": SOMEONE})).await;
     assert_eq!((status, &answer["error"]["code"]), (403, &json!("closed")));
     assert_eq!((site.orders(), closed.orders()), (0, 0));
+    // A path that nobody has is not the API's to refuse.
+    let nowhere = closed.client.get(format!("http://{}/nowhere", closed.address)).send().await;
+    assert_eq!(nowhere.unwrap().status(), 404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

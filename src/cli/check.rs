@@ -1,85 +1,110 @@
-//! `voice-bot check`: reads the configuration and asks each engine whether it can be reached.
+//! `voice-bot check`: the doctor's report, as text or JSON.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::time::timeout;
-use voice_bot::config::{Config, Flags, environment};
-use voice_bot::serve::engines;
+use serde::Serialize;
+use voice_bot::config::{Config, DEFAULT_FILE, Flags, VARIABLES, environment};
+use voice_bot::doctor::{self, Finding, Options, Report, State};
 use voice_bot::telemetry;
-use voice_bot_core::persona::Persona;
 
-/// Read the configuration and ask each engine whether it can be reached
+/// Look at everything that a call needs, and say what is wrong and how to mend it
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: Flags,
-    /// How long an engine may take to be reached, in seconds
+    /// How long a connection or an answer may take, in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
+    /// Certificates (PEM) to trust at the public address too; Twilio itself will not trust them
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
 }
 
-/// Prints what the configuration says.
+/// The report, as `--json` prints it.
+#[derive(Serialize)]
+struct Outcome {
+    sources: Vec<String>,
+    #[serde(flatten)]
+    report: Report,
+}
+
+/// Looks at everything and prints what was found.
 ///
 /// # Errors
-/// When the configuration is wrong or an engine cannot be reached.
+/// When the configuration is wrong, or anything fails that a call needs.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let config = Config::load(&args.config, &environment()?)?;
-    // Warnings say why an engine cannot be reached.
+    let env = environment()?;
+    let config = Config::load(&args.config, &env)?;
     telemetry::init(&config.log)?;
-    println!("listens on       {}", config.server.listen());
-    match &config.server.public_url {
-        Some(url) => println!("Twilio's webhook {}", url.join("twiml")?),
-        None => println!("Twilio's webhook unknown: set server.public_url (PUBLIC_URL)"),
+    let options = Options { patience: Duration::from_secs(args.timeout), ca_file: args.ca };
+    let report = doctor::examine(&config, &options).await.context("certificates")?;
+    let sources = sources(&args.config, &env);
+    let failures = report.count(State::Failure);
+    if args.json {
+        let outcome = Outcome { sources, report };
+        println!("{}", serde_json::to_string_pretty(&outcome)?);
+    } else {
+        print(&sources, &report);
     }
-    println!("personas         {}", names(&config));
-    for persona in config.personas.iter() {
-        println!("  {} starts with {}", persona.name, start(&config, persona));
-    }
-    for (number, persona) in config.personas.numbers() {
-        println!("  {number} is answered by {}", persona.name);
-    }
-    let mut unreachable = Vec::new();
-    for engine in engines(&config.engine).context("engine")? {
-        let found = timeout(Duration::from_secs(args.timeout), engine.probe()).await;
-        let state = match found {
-            Ok(Ok(())) => "can be reached".to_owned(),
-            Ok(Err(error)) => {
-                unreachable.push(engine.name().to_owned());
-                format!("FAILED: {error}")
-            }
-            Err(_) => {
-                unreachable.push(engine.name().to_owned());
-                format!("FAILED: no answer within {} s", args.timeout)
-            }
-        };
-        println!("engine           {} {state}", engine.name());
-    }
-    if !unreachable.is_empty() {
-        bail!(
-            "engine.urls: {} cannot be reached; start PersonaPlex there, or name its address with \
-             --engine-url, PERSONAPLEX_URL or engine.urls",
-            unreachable.join(", ")
-        );
+    if failures > 0 {
+        let what = if failures == 1 { "thing fails" } else { "things fail" };
+        bail!("{failures} {what}; each FAIL line is followed by what to do");
     }
     Ok(())
 }
 
-/// What a caller hears before this persona speaks.
-fn start(config: &Config, persona: &Persona) -> String {
-    match config.personas.opening(&persona.name) {
-        Some(sentence) => format!("{sentence:?}, then {}", persona.start),
-        None => persona.start.to_string(),
+/// Where the configuration was read from.
+fn sources(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut sources = vec!["defaults".to_owned()];
+    match &flags.config {
+        Some(file) => sources.push(file.display().to_string()),
+        None if std::path::Path::new(DEFAULT_FILE).exists() => {
+            sources.push(DEFAULT_FILE.to_owned());
+        }
+        None => {}
     }
+    let set: Vec<_> = VARIABLES.into_iter().filter(|name| env(name).is_some()).collect();
+    if !set.is_empty() {
+        sources.push(format!("environment or .env ({})", set.join(", ")));
+    }
+    if *flags != (Flags { config: flags.config.clone(), ..Flags::default() }) {
+        sources.push("flags".to_owned());
+    }
+    sources
 }
 
-fn names(config: &Config) -> String {
-    let default = config.personas.default_persona();
-    let others = config.personas.iter().filter(|persona| persona.name != default.name);
-    let mut text = format!("{} (default)", default.name);
-    for persona in others {
-        text.push_str(", ");
-        text.push_str(&persona.name);
+fn print(sources: &[String], report: &Report) {
+    println!("Configuration, from {}", sources.join(", "));
+    let width = report.settings.iter().map(|setting| setting.key.len()).max().unwrap_or(0);
+    for setting in &report.settings {
+        println!("      {:width$}  {}", setting.key, setting.value);
     }
-    text
+    for section in &report.sections {
+        println!("\n{}", section.name);
+        for finding in &section.findings {
+            println!("{}", shown(finding));
+        }
+    }
+    let [failures, warnings, well] =
+        [State::Failure, State::Warning, State::Ok].map(|state| report.count(state));
+    println!("\n{failures} FAIL, {warnings} WARN, {well} OK");
+}
+
+fn shown(finding: &Finding) -> String {
+    let state = match finding.state {
+        State::Ok => "OK   ",
+        State::Skipped => "-    ",
+        State::Warning => "WARN ",
+        State::Failure => "FAIL ",
+    };
+    let fix = finding.fix.as_ref().map(|fix| format!("\n      -> {fix}")).unwrap_or_default();
+    let said = format!("{}{fix}", finding.what);
+    // Some of it may be what a stranger's server answered; a terminal shall not obey it.
+    let said: String = said.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    format!("{state} {said}")
 }

@@ -37,7 +37,12 @@ enum Command {
     Demo(demo::Args),
     /// Answer calls: the server that Twilio talks to
     Serve(serve::Args),
-    /// Read the configuration and ask each engine whether it can be reached
+    /// Look at everything that a call needs, and say what is wrong and how to mend it
+    ///
+    /// Prints the configuration without secrets, and looks at personas, engines, the Twilio account
+    /// and its numbers, and, by dialling it as Twilio does, at the public address. For the last the
+    /// server must run. Nobody is called and no session is opened. The exit status is 0 if nothing
+    /// fails, else 2.
     Check(check::Args),
     /// Run a stand-in for a PersonaPlex server: no model, no GPU, the same wire
     Engine(engine::Args),

@@ -44,8 +44,8 @@ pub(super) const PERSONAPLEX_VOICE_PROMPT: &str = "PERSONAPLEX_VOICE_PROMPT";
 /// Prompt of the default persona.
 pub(super) const PERSONAPLEX_TEXT_PROMPT: &str = "PERSONAPLEX_TEXT_PROMPT";
 
-/// Every variable that is read.
-pub(super) const NAMES: [&str; 18] = [
+/// Every environment variable that is read.
+pub const NAMES: [&str; 18] = [
     PERSONAPLEX_URL,
     PERSONAPLEX_VOICE_PROMPT,
     PERSONAPLEX_TEXT_PROMPT,

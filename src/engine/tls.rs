@@ -14,6 +14,8 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest as _, Sha256};
 
+use crate::config::Trust;
+
 /// How an engine's TLS certificate is judged. The default trusts the public roots only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsOptions {
@@ -101,6 +103,33 @@ impl TlsOptions {
         }
         Ok(roots)
     }
+}
+
+impl From<&Trust> for TlsOptions {
+    fn from(trust: &Trust) -> Self {
+        match trust {
+            Trust::WebRoots => Self::default(),
+            Trust::CaFile(file) => Self { ca_file: Some(file.clone()), ..Self::default() },
+            Trust::Pin(digest) => Self { pin_sha256: Some(*digest), ..Self::default() },
+            Trust::Insecure => Self { insecure: true, ..Self::default() },
+        }
+    }
+}
+
+/// Accepts any certificate, so that one that is not trusted can be looked at. Nothing may be sent
+/// over a connection that is made with it.
+///
+/// # Errors
+/// [`TlsError`] when no protocol version is left to speak.
+pub fn for_a_look() -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Arc::new(Unchained { accept: Accept::Any, provider: Arc::clone(&provider) });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// Reads a pin: 64 hex digits with or without colons, or 44 base64 characters; a leading

@@ -79,6 +79,24 @@ impl Access {
         }
     }
 
+    /// What is to be said of a request's signature; none where nobody looks at it.
+    pub(super) fn verdict(
+        &self,
+        headers: &HeaderMap,
+        url: &str,
+        body: Body<'_>,
+    ) -> Option<Result<(), Mismatch>> {
+        self.webhooks.then(|| self.signed(headers, url, body))
+    }
+
+    /// Whether this signature of `text` was made with the auth token. Anything will do where
+    /// webhooks need no signature.
+    pub(super) fn holds_token(&self, text: &str, signature: &str) -> bool {
+        let claim = Claim { signature: Some(signature), settings: None };
+        let holds = |own: &Signatures| own.check(claim, text, Body::None).is_ok();
+        !self.webhooks || self.signatures.as_ref().is_some_and(holds)
+    }
+
     /// The last part of the address of a call's audio; none if it needs none, or if there is no
     /// randomness to make one of.
     pub(super) fn issue(&self, admission: Admission) -> Option<String> {

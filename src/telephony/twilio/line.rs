@@ -19,7 +19,7 @@ use super::rest::{CallState, Rest, RestError, Update};
 use super::transfer::{Transfer, TransferError, Transfers};
 use super::twiml::Twiml;
 use super::webhook::call_id;
-use super::{socket, webhook};
+use super::{check, socket, webhook};
 use crate::config::{
     LookupConfig, OutboundConfig, Personas, SayConfig, TwilioConfig, Variables, is_name,
 };
@@ -92,6 +92,8 @@ impl Line {
     pub fn router(&self) -> Router {
         Router::new()
             .route("/twiml", get(webhook::incoming).post(webhook::incoming))
+            .route("/twiml/check", post(check::webhook))
+            .route("/media/check/{nonce}/{proof}", get(check::socket))
             .route("/twiml/after", get(webhook::after).post(webhook::after))
             .route("/twiml/transferred", post(webhook::transferred))
             .route("/twiml/stream", post(webhook::stream))

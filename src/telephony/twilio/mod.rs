@@ -1,6 +1,7 @@
 //! Twilio: its TwiML, and what answers its webhooks and sockets.
 
 mod access;
+pub mod check;
 mod digits;
 mod errors;
 mod line;

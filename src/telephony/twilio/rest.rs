@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tracing::debug;
 use url::Url;
 
-pub use answer::{CallState, CallStatus, PhoneNumber, Problem};
+pub use answer::{Account, CallState, CallStatus, PhoneNumber, Problem};
 use answer::{Calls, Numbers};
 
 use crate::config::TwilioAccount;
@@ -173,6 +173,14 @@ impl Rest {
         self.repeat(is_passing, || self.request(Method::GET, &path)).await
     }
 
+    /// The account itself: is it active, is it a trial?
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn account(&self) -> Result<Account, RestError> {
+        self.repeat(is_passing, || self.request_at(Method::GET, ".json")).await
+    }
+
     /// The account's numbers, 1000 at most; only that one if it is named.
     ///
     /// # Errors
@@ -227,10 +235,15 @@ impl Rest {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request_at(method, &format!("/{path}"))
+    }
+
+    /// A request to the account's own address with this behind it.
+    fn request_at(&self, method: Method, end: &str) -> RequestBuilder {
         let TwilioAccount { api, sid, auth_token } = &self.account;
         let base = api.as_str().trim_end_matches('/');
         self.client
-            .request(method, format!("{base}/2010-04-01/Accounts/{sid}/{path}"))
+            .request(method, format!("{base}/2010-04-01/Accounts/{sid}{end}"))
             .basic_auth(sid, Some(auth_token.expose()))
     }
 

@@ -334,7 +334,7 @@ impl Form {
     }
 }
 
-async fn body_of(body: axum::body::Body) -> Result<Bytes, BadRequest> {
+pub(super) async fn body_of(body: axum::body::Body) -> Result<Bytes, BadRequest> {
     let late = BadRequest(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
     let large = BadRequest(StatusCode::PAYLOAD_TOO_LARGE, "the body is over 64 KiB");
     let body = axum::body::to_bytes(body, BODY_BYTES);

@@ -62,6 +62,22 @@ impl CallStatus {
     }
 }
 
+/// The account itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Account {
+    /// Its SID, `AC…`.
+    pub sid: String,
+    /// What the owner calls it.
+    #[serde(default)]
+    pub friendly_name: Option<String>,
+    /// `active`, `suspended` or `closed`.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// `Trial` or `Full`.
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
+}
+
 /// A number of the account.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PhoneNumber {
@@ -75,6 +91,9 @@ pub struct PhoneNumber {
     /// Asked what to do with a call.
     #[serde(default)]
     pub voice_url: Option<String>,
+    /// How it is asked: `GET` or `POST`.
+    #[serde(default)]
+    pub voice_method: Option<String>,
     /// Asked if that does not answer.
     #[serde(default)]
     pub voice_fallback_url: Option<String>,

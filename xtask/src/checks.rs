@@ -123,6 +123,7 @@ fn doctest() -> Outcome {
 /// The conformance tests: independent programs in Python against our binary.
 fn python() -> Outcome {
     let python = setup::python_tests()?;
+    setup::mocks()?;
     cargo(&["build", "--quiet", "--package", "voice-bot"])?;
     let binary = build_folder()?.join(format!("voice-bot{}", std::env::consts::EXE_SUFFIX));
     let mut pytest = command(python);

@@ -66,6 +66,29 @@ pub(crate) fn python_tests() -> Result<PathBuf, String> {
     Ok(venv_programs().join("python"))
 }
 
+/// Makes sure that the mocks of Twilio's API are in `tests/mocks`; their Node.js is in `.venv`.
+pub(crate) fn mocks() -> Result<(), String> {
+    let folder = root().join("tests/mocks");
+    let lock = folder.join("package-lock.json");
+    let wanted =
+        fs::read_to_string(&lock).map_err(|e| format!("cannot read {}: {e}", lock.display()))?;
+    let stamp = folder.join("node_modules/installed-package-lock.json");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    println!("Set-up: installing the mocks of Twilio's API from npm; once, half a minute.");
+    let mut npm = command(venv_programs().join("npm"));
+    npm.args(["ci", "--loglevel=error", "--prefix", "tests/mocks"]);
+    run(&mut npm).map_err(|reason| {
+        format!(
+            "Set-up could not install the mocks of Twilio's API: {reason}\n\
+             They come from the npm registry; if it is not reached directly, name another or a \
+             proxy in ~/.npmrc (registry=, https-proxy=) and try again."
+        )
+    })?;
+    fs::write(&stamp, wanted).map_err(|e| format!("cannot write {}: {e}", stamp.display()))
+}
+
 /// Makes sure that there is a C++ compiler, with which the fuzzing library is built.
 pub(crate) fn cpp_compiler() -> Result<(), String> {
     if works("c++", "--version") {

@@ -136,7 +136,7 @@ impl Outbound {
             time_limit: self.time_limit,
         };
         sleep(turn.saturating_duration_since(Instant::now())).await;
-        let made = rest.create(&call, |sid| self.is_known(sid)).await;
+        let made = rest.create(&call, |sid| self.is_anothers(sid, &name)).await;
         let mut state = self.state();
         match &made {
             Ok(made) => {
@@ -237,8 +237,13 @@ impl Outbound {
         self.rest.is_some()
     }
 
-    fn is_known(&self, sid: &str) -> bool {
-        self.state().orders.values().any(|order| order.call.as_deref() == Some(sid))
+    /// Whether this call is not the one that was ordered under `name`. Twilio may have reported
+    /// that one by its name before, or instead of, answering the order.
+    fn is_anothers(&self, sid: &str, name: &str) -> bool {
+        let state = self.state();
+        let own = state.orders.get(name).and_then(|order| order.call.as_deref());
+        let is_any = || state.orders.values().any(|order| order.call.as_deref() == Some(sid));
+        own.map_or_else(is_any, |own| own != sid)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -259,5 +264,25 @@ impl State {
         if let Some(order) = self.orders.remove(name) {
             self.guard.ended(order.guarded);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_was_reported_before_the_order_was_answered_is_the_one_ordered() {
+        let mut config = OutboundConfig::default();
+        config.toll.allow = vec!["+1555".to_owned()];
+        let outbound = Outbound::new(None, config, Duration::from_secs(600));
+        let order = |to| outbound.order(to, "assistant".to_owned(), Variables::new()).unwrap().0;
+        let (first, second) = (order("+15550100"), order("+15550100"));
+        assert!(!outbound.is_anothers("CA1", &first), "nothing is known of it");
+        assert!(outbound.reported(&first, "CA1", "initiated", false));
+        assert!(!outbound.is_anothers("CA1", &first));
+        assert!(outbound.is_anothers("CA2", &first), "the first is CA1");
+        assert!(outbound.is_anothers("CA1", &second));
+        assert!(!outbound.is_anothers("CA2", &second));
     }
 }

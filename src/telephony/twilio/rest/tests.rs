@@ -82,6 +82,14 @@ fn problem(status: u16, code: u32) -> Told {
     (status, json!({"code": code, "message": "No.", "more_info": "…", "status": status}), None)
 }
 
+/// A refusal as Twilio words it; see `fixtures/twilio/README.md`.
+fn worded(status: u16, fixture: &str) -> Told {
+    (status, serde_json::from_str(fixture).unwrap(), Some(0))
+}
+
+const LIMITED: &str = include_str!("../../../../fixtures/twilio/rest/20429.json");
+const OVER_ALREADY: &str = include_str!("../../../../fixtures/twilio/rest/21220.json");
+
 fn new_call() -> NewCall {
     NewCall {
         to: "+15550100".to_owned(),
@@ -141,7 +149,7 @@ async fn a_call_that_may_have_been_made_is_looked_for_and_not_made_again() {
 
 #[tokio::test]
 async fn what_twilio_never_looked_at_is_tried_again() {
-    let limited = || (429, json!({"code": 20429, "message": "Too many"}), Some(0));
+    let limited = || worded(429, LIMITED);
     let (rest, twilio) = told(&[limited(), limited(), (201, call("queued"), None)]).await;
     assert!(rest.create(&new_call(), |_| false).await.is_ok());
     assert_eq!(twilio.seen().len(), 3);
@@ -169,7 +177,7 @@ async fn hanging_up_a_call_that_is_over_is_done() {
     for (answer, updated) in [
         ((200, call("completed"), None), Updated::Done),
         (problem(404, 20404), Updated::Over),
-        (problem(400, 21220), Updated::Over),
+        (worded(400, OVER_ALREADY), Updated::Over),
     ] {
         let (rest, twilio) = told(&[(503, json!({}), None), answer]).await;
         assert_eq!(rest.update("CA1", &Update::HangUp).await, Ok(updated));

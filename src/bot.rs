@@ -85,8 +85,15 @@ impl VoiceBot {
     #[must_use]
     pub fn with_config(engines: Vec<Arc<dyn Engine>>, call: call::Config) -> Self {
         let pool = pool::Config::default();
-        let settings =
-            Settings { engines, call, pool, max_calls: CONVERSATIONS, tapes: None, acts: None };
+        let settings = Settings {
+            engines,
+            call,
+            pool,
+            max_calls: CONVERSATIONS,
+            tapes: None,
+            acts: None,
+            webhooks: None,
+        };
         Self { switchboard: Switchboard::start(settings) }
     }
 

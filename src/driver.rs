@@ -2,13 +2,15 @@
 //!
 //! One task per call owns everything here; there is no lock. It decides nothing.
 
+mod teller;
+
 use std::collections::VecDeque;
 use std::future;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{Instrument as _, debug, info, trace, warn};
-use voice_bot_core::call::{Call, Control, Event, Input, Output, Snapshot};
+use voice_bot_core::call::{Act, Call, Control, Event, Input, Output, Snapshot};
 use voice_bot_core::id::CallId;
 use voice_bot_core::leg::engine::{Link, OpenError};
 use voice_bot_core::leg::{caller, engine};
@@ -20,6 +22,8 @@ use crate::engine::{BoxFuture, Session};
 use crate::port::{CallerPort, EnginePort};
 use crate::tape::Taper;
 use crate::telemetry::Pii;
+use crate::webhooks::Webhooks;
+use teller::Teller;
 
 /// How often watchers are shown how a call stands.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
@@ -53,6 +57,8 @@ pub struct Observers {
     pub events: broadcast::Sender<(CallId, Event)>,
     /// Who does what its persona's rules want done outside; without one it is left undone.
     pub acts: Option<mpsc::Sender<(CallId, Action)>>,
+    /// Tells other programs of it.
+    pub webhooks: Option<Webhooks>,
 }
 
 /// What a running call is told from outside its two legs.
@@ -75,6 +81,7 @@ pub struct Driver {
     /// Orders that the call gives itself.
     own: VecDeque<Control>,
     observers: Observers,
+    teller: Teller,
     tape: Option<Taper>,
     shown: Option<Instant>,
     lost: Lost,
@@ -102,12 +109,13 @@ impl Driver {
         caller: CallerPort,
         opener: Opener,
         orders: mpsc::Receiver<Order>,
-        observers: Observers,
+        mut observers: Observers,
     ) -> Self {
+        let teller = Teller::new(id.as_str(), observers.webhooks.take(), now());
         let engine = EngineLeg::None;
         let opener = Some(opener);
         let (own, tape, shown, lost) = (VecDeque::new(), None, None, Lost::default());
-        Self { id, call, caller, opener, engine, orders, own, observers, tape, shown, lost }
+        Self { id, call, caller, opener, engine, orders, own, observers, teller, tape, shown, lost }
     }
 
     /// Records on this tape what the call is told.
@@ -157,6 +165,7 @@ impl Driver {
                 Output::Engine(command) => self.tell_engine(command),
                 Output::Event(event) => {
                     log(&event);
+                    self.teller.event(&event, now());
                     if let Event::Ended(record) = &event {
                         ended = Some(record.clone());
                     }
@@ -166,7 +175,7 @@ impl Driver {
                     // Nobody may be watching, and that is fine.
                     drop(self.observers.events.send((self.id.clone(), event)));
                 }
-                Output::Act(action) => self.act(action),
+                Output::Act(act) => self.act(act),
                 Output::Timeout(deadline) => {
                     return ended.map_or(Obeyed::Until(deadline), Obeyed::Ended);
                 }
@@ -175,7 +184,10 @@ impl Driver {
     }
 
     /// Has something done outside. The channel takes more than all rules of some calls can want.
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, Act { rule, action }: Act) {
+        if let Action::Webhook(url) = &action {
+            return self.teller.told_to(&rule, url);
+        }
         let name = action.name();
         let taken = self
             .observers

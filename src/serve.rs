@@ -26,6 +26,7 @@ use crate::switchboard::{Settings, Switchboard};
 use crate::tape::Tapes;
 use crate::telephony::twilio::{Line, LineConfig};
 use crate::web::Readiness;
+use crate::webhooks::{Webhooks, WebhooksError};
 
 /// How long a caller is left waiting at most while engine after engine is tried.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -37,8 +38,21 @@ const LAST_QUESTIONS: Duration = Duration::from_secs(1);
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// What rules want done outside of their calls may wait so often.
 const ACTS: usize = 1024;
+/// How long the last events may take to be delivered; what is not waits for the next start.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// How long connections without a call may stay open behind that.
 const STRAGGLERS: Duration = Duration::from_secs(2);
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// An engine's address or certificate file is unusable.
+    #[error("engine: {0}")]
+    Engine(#[from] EndpointError),
+    /// Events cannot be kept for those who are to be told.
+    #[error("webhooks: {0}")]
+    Webhooks(#[from] WebhooksError),
+}
 
 /// A server that answers calls: routes to be served, and the calls behind them.
 ///
@@ -63,6 +77,7 @@ pub struct Server {
     line: Line,
     readiness: Readiness,
     tapes: Option<Tapes>,
+    webhooks: Option<Webhooks>,
     grace: Duration,
     drain: Duration,
     api_token: Option<Secret<String>>,
@@ -73,14 +88,22 @@ impl Server {
     /// runtime. `base` is where Twilio reaches [`Self::router`].
     ///
     /// # Errors
-    /// [`EndpointError`] when an engine's address or certificate file is unusable.
-    pub fn new(config: &Config, base: Url) -> Result<Self, EndpointError> {
-        Ok(Self::with_engines(config, engines(&config.engine)?, base))
+    /// [`ServerError`] when an engine's address or certificate file is unusable, or webhooks cannot
+    /// be kept.
+    pub fn new(config: &Config, base: Url) -> Result<Self, ServerError> {
+        Self::with_engines(config, engines(&config.engine)?, base)
     }
 
     /// A server for these engines, whatever they are. Must be called inside a tokio runtime.
-    #[must_use]
-    pub fn with_engines(config: &Config, engines: Vec<Arc<dyn Engine>>, base: Url) -> Self {
+    ///
+    /// # Errors
+    /// [`ServerError`] when webhooks are configured and cannot be kept.
+    pub fn with_engines(
+        config: &Config,
+        engines: Vec<Arc<dyn Engine>>,
+        base: Url,
+    ) -> Result<Self, ServerError> {
+        let webhooks = Webhooks::start(&config.webhooks)?;
         let readiness = Readiness::new(&engines);
         let tapes = Tapes::new(&config.tape);
         let (acts, wanted) = mpsc::channel(ACTS);
@@ -91,6 +114,7 @@ impl Server {
             max_calls: config.server.max_calls,
             tapes: tapes.clone(),
             acts: Some(acts),
+            webhooks: webhooks.clone(),
         });
         let line = Line::new(
             switchboard.clone(),
@@ -110,7 +134,7 @@ impl Server {
         let (grace, drain) =
             (config.server.shutdown_grace, config.latency.bound + config.call.drain);
         let api_token = config.api_token.clone();
-        Self { switchboard, line, readiness, tapes, grace, drain, api_token }
+        Ok(Self { switchboard, line, readiness, tapes, webhooks, grace, drain, api_token })
     }
 
     /// The routes `/twiml…`, `/media/TICKET`, `/api/…`, `/health` and `/ready`.
@@ -136,6 +160,9 @@ impl Server {
         }
         if let Some(tapes) = &self.tapes {
             tapes.written(LAST_LINES).await;
+        }
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.stop(LAST_EVENTS).await;
         }
     }
 

@@ -3,6 +3,7 @@
 //! One task owns the state; everyone else holds a [`Switchboard`] and asks.
 
 mod board;
+mod lease;
 mod reports;
 
 use std::sync::Arc;
@@ -19,7 +20,9 @@ use voice_bot_core::record::{CallRecord, Report};
 use crate::engine::Engine;
 use crate::port::CallerPort;
 use crate::tape::Tapes;
-use board::{Board, SlotLease};
+use crate::webhooks::Webhooks;
+use board::Board;
+use lease::SlotLease;
 
 /// Requests that may wait for the switchboard's task.
 const REQUESTS: usize = 1024;
@@ -40,6 +43,8 @@ pub struct Settings {
     pub tapes: Option<Tapes>,
     /// Who does what personas' rules want done outside of their calls, if somebody does.
     pub acts: Option<mpsc::Sender<(CallId, Action)>>,
+    /// Tells other programs what happens in calls.
+    pub webhooks: Option<Webhooks>,
 }
 
 /// Why a call is not taken.
@@ -73,6 +78,16 @@ pub struct About {
     pub to: String,
     /// Whether the caller is told that the call is recorded.
     pub announced: bool,
+}
+
+impl About {
+    /// What other programs are told of it.
+    fn to_json(&self) -> serde_json::Value {
+        let Self { direction, from, to, announced } = self;
+        serde_json::json!({
+            "direction": direction, "from": from, "to": to, "announced": announced,
+        })
+    }
 }
 
 /// Who called whom.

@@ -8,7 +8,7 @@ import pytest
 import programs
 
 pytest.register_assert_rewrite("engine_suite", "engine_client", "twilio_caller", "fake_twilio",
-                               "webhook_receiver", "between")
+                               "bot_and_twilio", "webhook_receiver", "between")
 
 TEST_S = 60
 SHOWN_CHARACTERS = 6000

@@ -353,12 +353,12 @@ async fn the_called_number_chooses_the_persona() {
     // A server each, since an engine that has refused someone is given a rest.
     for to in ["+15550142", "+15550199"] {
         let engines: Vec<Arc<dyn Engine>> = vec![engine.clone()];
-        let site = Site::start(|base| Server::with_engines(&config, engines, base)).await;
+        let site = Site::start(|base| Server::with_engines(&config, engines, base).unwrap()).await;
         let report = place(Plan { to: to.to_owned(), ..site.plan(300, 300) }).await;
         assert_eq!(report.script.last(), Some(&says(FAILED)));
     }
     let engines: Vec<Arc<dyn Engine>> = vec![engine.clone()];
-    let site = Site::start(|base| Server::with_engines(&config, engines, base)).await;
+    let site = Site::start(|base| Server::with_engines(&config, engines, base).unwrap()).await;
     let mut unannounced = Phone::started(&site, "CA1").await;
     unannounced.closed().await;
     let opened = engine.0.lock().unwrap().clone();

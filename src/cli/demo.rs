@@ -66,7 +66,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let demo = DemoEngines::start(1, DemoOptions::default()).await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;
     let base = local_url(listener.local_addr().context("cannot read the address listened on")?);
-    let server = Server::with_engines(&config, demo.engines.clone(), base.clone());
+    let server = Server::with_engines(&config, demo.engines.clone(), base.clone())?;
     let screen = Arc::new(Screen::new(args.json, server.switchboard().subscribe()));
     screen.say(&format!("server on {base}twiml, demo engine beside it; placing one call\n"));
 

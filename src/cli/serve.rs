@@ -75,10 +75,10 @@ pub(super) async fn run(Ready { config, demo }: Ready) -> anyhow::Result<()> {
     let (server, demo) = match demo {
         Some(count) => {
             let demo = DemoEngines::start(count, DemoOptions::default()).await?;
-            let server = Server::with_engines(&config, demo.engines.clone(), base.clone());
+            let server = Server::with_engines(&config, demo.engines.clone(), base.clone())?;
             (server, Some(demo))
         }
-        None => (Server::new(&config, base.clone()).context("engine")?, None),
+        None => (Server::new(&config, base.clone())?, None),
     };
     warn_about_the_open_door(&config, bound);
     let asked = shutdown::watch()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::Secret;
+use super::address::hook_url;
 use super::error::ConfigError;
 use super::layers::Layers;
 use super::twilio::secret;
@@ -29,16 +30,8 @@ impl Default for LookupConfig {
 pub(super) fn resolve(layers: &Layers<'_>) -> Result<LookupConfig, ConfigError> {
     let (raw, over, default) = (&layers.raw.lookup, layers.overrides, LookupConfig::default());
     let url = layers.text(None, "lookup.url", raw.url.as_ref());
-    let url = url.map(|given| {
-        let url = Url::parse(&given.text).ok();
-        let is_here =
-            |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        let right = |url: &Url| url.scheme() == "https" || url.scheme() == "http" && is_here(url);
-        let fix = "use https://HOST/PATH, or http:// on this machine";
-        url.filter(right).ok_or_else(|| given.refuse("is no address to ask", fix))
-    });
     Ok(LookupConfig {
-        url: url.transpose()?,
+        url: url.map(|given| hook_url(&given)).transpose()?,
         token: secret(over.lookup_token.as_ref(), over.lookup_token_file.as_ref())?,
         deadline: layers.millis(
             "lookup.deadline_ms",

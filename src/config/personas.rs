@@ -13,6 +13,7 @@ use super::error::{ConfigError, Origin};
 use super::layers::{Given, Layers};
 use super::nearest::nearest;
 use super::raw::{self, RawPersona};
+use super::rules::May;
 use super::variables::{Filled, Template, Variables};
 use super::{rules, start, variables};
 
@@ -95,15 +96,13 @@ impl Default for Personas {
 }
 
 /// Reads the folder, lays `PERSONAPLEX_*` over the default persona and looks the numbers' up.
-///
-/// Their rules may hand callers over to what begins with one of `allow`.
 pub(super) fn resolve(
     layers: &Layers<'_>,
     extra_voices: &[String],
-    allow: &[String],
+    may: May<'_>,
 ) -> Result<Personas, ConfigError> {
     let raw = &layers.raw.personas;
-    let found = read_folder(layers, extra_voices, allow)?;
+    let found = read_folder(layers, extra_voices, may)?;
     let templates = found.iter().map(|(name, found)| (name.clone(), found.template.clone()));
     let mut templates: BTreeMap<_, _> = templates.collect();
     let mut all: BTreeMap<_, _> =
@@ -171,14 +170,14 @@ struct Found {
 }
 
 fn built_in(extra_voices: &[String]) -> Result<Found, ConfigError> {
-    read_persona(Path::new("personas/assistant.toml"), BUILT_IN, extra_voices, &[])
+    read_persona(Path::new("personas/assistant.toml"), BUILT_IN, extra_voices, May::default())
 }
 
 /// The personas in the folder, and the built-in one unless one there has its name.
 fn read_folder(
     layers: &Layers<'_>,
     extra_voices: &[String],
-    allow: &[String],
+    may: May<'_>,
 ) -> Result<BTreeMap<String, Found>, ConfigError> {
     let raw = layers.raw.personas.dir.as_deref();
     let base = layers.file.parent().unwrap_or(Path::new(""));
@@ -188,7 +187,7 @@ fn read_folder(
     for file in persona_files(&folder, may_be_absent, &layers.key("personas.dir"))? {
         let text = std::fs::read_to_string(&file)
             .map_err(|error| unreadable(&layers.key("personas.dir"), &file, &error))?;
-        let read = read_persona(&file, &text, extra_voices, allow)?;
+        let read = read_persona(&file, &text, extra_voices, may)?;
         let name = read.persona.name.clone();
         if let Some((_, other)) = found.get(&name) {
             let problem = format!("is also the name in {}", other.display());
@@ -237,7 +236,7 @@ fn read_persona(
     file: &Path,
     text: &str,
     extra: &[String],
-    allow: &[String],
+    may: May<'_>,
 ) -> Result<Found, ConfigError> {
     let raw: RawPersona = raw::parse(file, text)?;
     let take = |key: &str, value: Option<String>, example: &str| {
@@ -258,7 +257,7 @@ fn read_persona(
     check_voice(&voice, extra)?;
     check_prompt(&prompt, &voice.text)?;
     let start = start::resolve(file, &raw.start)?;
-    let rules = rules::resolve(file, &raw.rules, allow)?;
+    let rules = rules::resolve(file, &raw.rules, may)?;
     let defaults = variables::defaults(file, &raw.variables)?;
     let template = Template::new(&prompt, start.say.as_ref(), &defaults)?;
     let persona = Persona::new(name.text, voice.text, prompt.text);

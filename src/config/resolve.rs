@@ -8,6 +8,7 @@ use voice_bot_core::wire::personaplex::check_voice;
 use super::address::{engine_url, listen_host, public_url};
 use super::error::ConfigError;
 use super::layers::{Given, Layers};
+use super::rules::May;
 use super::{
     CallConfig, Config, EngineConfig, LatencyConfig, LogConfig, LogFilter, LogFilterError,
     LogFormat, SayConfig, ServerConfig, Trust, lookup, outbound, personas, tape, twilio, webhooks,
@@ -20,13 +21,16 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
     let engine = engine(layers)?;
     let server = server(layers)?;
     let outbound = outbound::resolve(layers)?;
+    let webhooks = webhooks::resolve(layers)?;
+    let may = May { dial: &outbound.toll.allow, tell: webhooks.secret.is_some() };
+    let personas = personas::resolve(layers, &engine.extra_voices, may)?;
     Ok(Config {
         twilio: twilio::resolve(layers, &server)?,
         api_token: outbound::api_token(layers)?,
-        webhooks: webhooks::resolve(layers)?,
+        webhooks,
         lookup: lookup::resolve(layers)?,
         server,
-        personas: personas::resolve(layers, &engine.extra_voices, &outbound.toll.allow)?,
+        personas,
         outbound,
         engine,
         call: call(layers)?,

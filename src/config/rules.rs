@@ -8,6 +8,7 @@ use url::Url;
 use voice_bot_core::persona::{Action, Pattern, PatternError, Rule, Trigger};
 use voice_bot_core::toll;
 
+use super::address::hook_url;
 use super::error::{ConfigError, Origin};
 use super::layers::Given;
 use super::raw::RawRule;
@@ -25,11 +26,20 @@ const TRIGGERS: &str =
 /// Longest silence or call that a rule may wait for, in seconds.
 const LONGEST_S: i64 = 86_400;
 
-/// Checks the rules of the persona in `file`; callers may be handed over to what `allow` begins.
+/// What the rest of the configuration lets rules do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct May<'a> {
+    /// Beginnings of what callers may be handed over to.
+    pub(super) dial: &'a [String],
+    /// Whether webhooks can be signed.
+    pub(super) tell: bool,
+}
+
+/// Checks the rules of the persona in `file`.
 pub(super) fn resolve(
     file: &Path,
     raw: &[RawRule],
-    allow: &[String],
+    may: May<'_>,
 ) -> Result<Arc<[Rule]>, ConfigError> {
     if let Some(beyond) = raw.get(RULES) {
         let origin = Origin::File(file.to_owned(), format!("rules[{RULES}].name"));
@@ -39,7 +49,7 @@ pub(super) fn resolve(
     }
     let rules: Vec<Rule> = (0..)
         .zip(raw)
-        .map(|(index, raw)| Reader { file, index, raw, allow }.rule())
+        .map(|(index, raw)| Reader { file, index, raw, may }.rule())
         .collect::<Result<_, _>>()?;
     for (index, rule) in rules.iter().enumerate() {
         if rules[..index].iter().any(|other| other.name == rule.name) {
@@ -56,7 +66,7 @@ struct Reader<'a> {
     file: &'a Path,
     index: usize,
     raw: &'a RawRule,
-    allow: &'a [String],
+    may: May<'a>,
 }
 
 impl Reader<'_> {
@@ -109,7 +119,14 @@ impl Reader<'_> {
         let raw = self.raw;
         let mut then = Vec::new();
         if let Some(url) = self.text("webhook", &raw.webhook) {
-            then.push(Action::Webhook(webhook(&url)?));
+            let hook = hook_url(&url)?;
+            if !self.may.tell {
+                let fix = "set VOICE_BOT_WEBHOOK_SECRET in the environment or in .env";
+                let shown = hook.origin().ascii_serialization();
+                let problem = "needs a secret that signs what is sent there";
+                return Err(url.origin.refuse_text(&shown, problem, fix));
+            }
+            then.push(Action::Webhook(hook.into()));
         }
         if let Some(clip) = self.text("play", &raw.play) {
             then.push(Action::Play(Arc::new(read_clip(self.file, &clip)?)));
@@ -176,7 +193,7 @@ impl Reader<'_> {
             let fix = "use +15551234567, sip:NAME@HOST, or an https:// address of TwiML";
             return Err(to.refuse("is no target of a transfer", fix));
         }
-        if !self.allow.iter().any(|prefix| text.starts_with(prefix.as_str())) {
+        if !self.may.dial.iter().any(|prefix| text.starts_with(prefix.as_str())) {
             let fix = "add the beginning of it to outbound.allow";
             return Err(to.refuse("may not be dialled", fix));
         }
@@ -201,17 +218,6 @@ fn digits(keys: &Given, pauses: &str) -> Result<String, ConfigError> {
         return Err(keys.refuse("are no keys of a telephone", fix));
     }
     Ok(keys.text.clone())
-}
-
-/// An address that is told: `https`, or `http` on this machine.
-fn webhook(given: &Given) -> Result<String, ConfigError> {
-    let url = Url::parse(&given.text).ok();
-    let is_here = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    let is_right = |url: &Url| url.scheme() == "https" || url.scheme() == "http" && is_here(url);
-    match url.filter(is_right) {
-        Some(url) => Ok(url.into()),
-        None => Err(given.refuse("is no address to be told", "use https://HOST/PATH")),
-    }
 }
 
 fn sentence(say: Option<Given>) -> Result<Option<String>, ConfigError> {

@@ -69,8 +69,12 @@ impl Running {
         let (near, caller) = CallerPort::pair(64, commands);
         let (control, orders) = mpsc::channel(4);
         let (watchers, events) = broadcast::channel(256);
-        let observers =
-            Observers { snapshot: watch::channel(None).0, events: watchers, acts: None };
+        let observers = Observers {
+            snapshot: watch::channel(None).0,
+            events: watchers,
+            acts: None,
+            webhooks: None,
+        };
         let driver = Driver::new(id, call, near, opener, orders, observers);
         let record = tokio::spawn(driver.run());
         caller.events.try_send(caller::Event::Started(Format::Pcm(Rate::Hz8000))).unwrap();

@@ -7,18 +7,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{Instrument, error, info, info_span, trace, warn};
 use voice_bot_core::call::{self, Call, Control, Event, Snapshot};
-use voice_bot_core::id::{CallId, SlotId};
+use voice_bot_core::id::CallId;
 use voice_bot_core::leg::engine::OpenError;
 use voice_bot_core::persona::{Action, Persona};
 use voice_bot_core::pool::EnginePool;
 use voice_bot_core::record::{CallRecord, Report};
 
+use super::lease::{Return, SlotLease};
 use super::reports::Reports;
 use super::{About, Overview, Refusal, Request, Settings};
-use crate::driver::{Driver, Lease, Observers, Opened, Order};
+use crate::config::EventKind;
+use crate::driver::{Driver, Lease as _, Observers, Opened, Order};
 use crate::engine::Engine;
 use crate::port::CallerPort;
 use crate::tape::Tapes;
+use crate::webhooks::{self, Webhooks};
 
 /// Orders that may wait for one call.
 const ORDERS: usize = 16;
@@ -26,32 +29,6 @@ const ORDERS: usize = 16;
 const WAITING: usize = 8;
 /// Finished calls that are remembered.
 const REMEMBERED: usize = 256;
-
-/// A slot that comes back, from which call, and whether its engine failed.
-type Return = (SlotId, CallId, bool);
-
-/// The right to use one slot.
-pub(super) struct SlotLease {
-    slot: SlotId,
-    call: CallId,
-    failed: bool,
-    /// Unbounded so that dropping never waits; at most one message per slot is ever under way.
-    returns: mpsc::UnboundedSender<Return>,
-}
-
-impl Lease for SlotLease {
-    fn fail(&mut self) {
-        self.failed = true;
-    }
-}
-
-impl Drop for SlotLease {
-    fn drop(&mut self) {
-        let returned = (self.slot, self.call.clone(), self.failed);
-        // Without a switchboard there is no slot to give back.
-        drop(self.returns.send(returned));
-    }
-}
 
 /// A call that was told to connect.
 struct Admitted {
@@ -88,6 +65,7 @@ pub(super) struct Board {
     max_calls: usize,
     tapes: Option<Tapes>,
     acts: Option<mpsc::Sender<(CallId, Action)>>,
+    webhooks: Option<Webhooks>,
     admitted: BTreeMap<CallId, Admitted>,
     admission: Duration,
     running: BTreeMap<CallId, Running>,
@@ -137,6 +115,7 @@ impl Board {
             max_calls: settings.max_calls,
             tapes: settings.tapes,
             acts: settings.acts,
+            webhooks: settings.webhooks,
             admitted: BTreeMap::new(),
             admission: settings.pool.reserve,
             running: BTreeMap::new(),
@@ -221,12 +200,31 @@ impl Board {
         }
         self.reports.push(&call, report);
         if is_over && !self.running.contains_key(&call) {
-            let persona = self.admitted.remove(&call).map(|admitted| admitted.persona.name);
+            let admitted = self.admitted.remove(&call);
+            let (persona, about) =
+                admitted.map(|admitted| (admitted.persona.name, admitted.about)).unzip();
             self.pool.cancel(&call);
             let mut record = CallRecord::new(call, persona.unwrap_or_default());
             record.reports = self.reports.take(&record.id);
+            self.ended(&about.unwrap_or_default(), &record);
             self.keep(record);
         }
+    }
+
+    /// Tells other programs that a call is over.
+    fn ended(&self, about: &About, record: &CallRecord) {
+        let mut ended = about.to_json();
+        match serde_json::to_value(record) {
+            Ok(record) => ended["record"] = record,
+            Err(error) => warn!(call = %record.id, %error, "the record cannot be written as JSON"),
+        }
+        self.tell(EventKind::CallEnded, &record.id, ended);
+    }
+
+    fn tell(&self, kind: EventKind, call: &CallId, mut data: serde_json::Value) {
+        let Some(webhooks) = &self.webhooks else { return };
+        data["call"] = call.as_str().into();
+        webhooks.send(webhooks::Event { kind, call: call.to_string(), data, to: None });
     }
 
     fn keep(&mut self, record: CallRecord) {
@@ -268,7 +266,10 @@ impl Board {
         let (ordering, orders) = mpsc::channel(ORDERS);
         let (snapshot, shown) = watch::channel(None);
         let (events, acts) = (self.events.clone(), self.acts.clone());
-        let observers = Observers { snapshot, events, acts };
+        let observers = Observers { snapshot, events, acts, webhooks: self.webhooks.clone() };
+        let mut started = about.to_json();
+        started["persona"] = persona.name.as_str().into();
+        self.tell(EventKind::CallStarted, &id, started);
         let tape = |tapes: &Tapes| tapes.start(&id, &persona, &self.call, now);
         let tape = self.tapes.as_ref().map(tape);
         let call = Call::new(id.clone(), persona, self.call.clone(), now);
@@ -320,6 +321,7 @@ impl Board {
             answer(reply, record.as_deref().cloned());
         }
         if let Some(record) = record {
+            self.ended(&running.about, &record);
             self.keep(*record);
         }
         if self.stopping {

@@ -2,49 +2,14 @@
 the call: its API, its webhooks, its streams."""
 
 import asyncio
-import contextlib
 import json
 import wave
 
-import aiohttp
 import numpy as np
 import pytest
 
-import programs
-from fake_twilio import SETTINGS, FakeTwilio
+from bot_and_twilio import ask, site
 from twilio_caller import to_mulaw
-
-API_TOKEN = "let-me-in-let-me-in"
-PERSONA = 'name = "assistant"\nvoice = "NATF2.pt"\nprompt = "Be brief."\n'
-
-
-@contextlib.asynccontextmanager
-async def site(folder, script, rules, config="", env=(), answered_by="human"):
-    """A bot with these rules, whose engine speaks by this script, and a Twilio."""
-    (folder / "personas").mkdir()
-    (folder / "personas/assistant.toml").write_text(PERSONA + rules)
-    (folder / "script").write_text(script)
-    engine_port, port = programs.free_port(), programs.free_port()
-    async with FakeTwilio(f"http://127.0.0.1:{port}", answered_by) as twilio:
-        (folder / "voice-bot.toml").write_text(
-            f'[twilio]\napi_url = "{twilio.url}"\n'
-            f'[outbound]\nfrom = "+15550199"\nallow = ["+1555"]\n{config}')
-        flags = ["--behaviour", "script", "--script", folder / "script", "--port", engine_port]
-        with programs.voice_bot("engine", *flags, port=engine_port), programs.voice_bot(
-                "serve", "--port", port, "--engine-url", f"ws://127.0.0.1:{engine_port}",
-                port=port, cwd=folder,
-                env={**SETTINGS, "VOICE_BOT_API_TOKEN": API_TOKEN, **dict(env)}) as bot:
-            bot.base = f"http://127.0.0.1:{port}"
-            yield bot, twilio
-
-
-async def ask(bot, path, body=None):
-    headers = {"Authorization": f"Bearer {API_TOKEN}"}
-    async with aiohttp.ClientSession() as http:
-        async with http.post(f"{bot.base}/api/calls{path}", data=json.dumps(body),
-                             headers=headers) as response:
-            return response.status, await response.json()
-
 
 def rule(**keys):
     lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
@@ -138,9 +103,7 @@ async def test_a_silent_line_hears_a_clip_and_is_hung_up(tmp_path):
     with wave.open(str(tmp_path / "personas/bye.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes((sound * 32767).astype(np.int16).tobytes())
-    (tmp_path / "personas/bye.wav").rename(tmp_path / "bye.wav")
-    (tmp_path / "personas").rmdir()
-    rules = rule(name="idle", silence_s=3, play="../bye.wav", hang_up=True)
+    rules = rule(name="idle", silence_s=3, play="bye.wav", hang_up=True)
     async with site(tmp_path, "20 tone 440 10\n", rules) as (bot, twilio):
         call = await twilio.incoming()
         await call.dial()

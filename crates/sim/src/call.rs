@@ -102,7 +102,7 @@ impl CallNode {
                 Output::Caller(command) => self.tell_caller(command, out),
                 Output::Engine(command) => self.tell_engine(command, out),
                 Output::Event(event) => self.note(event),
-                Output::Act(action) => self.watch.violation(format!("{action:?} of no rule")),
+                Output::Act(act) => self.watch.violation(format!("{act:?} of no rule")),
                 Output::Timeout(deadline) => {
                     if let Some(past) = deadline.filter(|deadline| *deadline < now) {
                         self.watch.violation(format!("deadline {:?} in the past", now - past));

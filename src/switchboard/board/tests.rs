@@ -59,7 +59,10 @@ fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
     let engine = Arc::new(Fake { opens, asked: AtomicUsize::new(0) });
     let engines: Vec<Arc<dyn Engine>> = vec![engine.clone()];
     let (call, pool) = (call::Config::default(), pool::Config::default());
-    (Settings { engines, call, pool, max_calls: 10, tapes: None, acts: None }, engine)
+    (
+        Settings { engines, call, pool, max_calls: 10, tapes: None, acts: None, webhooks: None },
+        engine,
+    )
 }
 
 fn persona() -> Persona {

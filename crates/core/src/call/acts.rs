@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::phase::{Phase, Signal};
-use super::{Call, Event, Output};
+use super::{Act, Call, Event, Output};
 use crate::persona::Action;
 use crate::record::EndReason;
 
@@ -73,8 +73,9 @@ impl Call {
     pub(super) fn act(&mut self, now: Instant) {
         while self.may_act() && self.acts.due().is_some_and(|due| due <= now) {
             let Some(Due { rule, action, .. }) = self.acts.waiting.pop_front() else { return };
-            let name = self.persona.rules.get(rule).map(|rule| rule.name.clone());
-            let done = Event::Action { rule: name.unwrap_or_default(), action: action.name() };
+            let rule = self.persona.rules.get(rule).map(|rule| rule.name.clone());
+            let rule = rule.unwrap_or_default();
+            let done = Event::Action { rule: rule.clone(), action: action.name() };
             self.outputs.push_back(Output::Event(done));
             match action {
                 Action::Play(clip) => {
@@ -84,7 +85,7 @@ impl Call {
                 }
                 Action::HangUp => self.signal(Signal::Ordered(EndReason::HungUp), now),
                 Action::Webhook(_) | Action::SendDigits(_) | Action::Transfer { .. } => {
-                    self.outputs.push_back(Output::Act(action));
+                    self.outputs.push_back(Output::Act(Act { rule, action }));
                 }
             }
         }

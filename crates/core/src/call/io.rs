@@ -105,11 +105,19 @@ pub enum Output {
     Engine(engine::Command),
     /// Something worth telling whoever watches.
     Event(Event),
-    /// Do this outside: tell an address, send keys, transfer. It is none of those that the call
-    /// does itself.
-    Act(Action),
+    /// Do this outside.
+    Act(Act),
     /// Nothing more for now; call back with [`Input::Timeout`] at that moment, or never.
     Timeout(Option<Instant>),
+}
+
+/// What a rule wants done outside of its call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// The rule's name.
+    pub rule: String,
+    /// What is to be done; none of those that the call does itself.
+    pub action: Action,
 }
 
 /// Something worth telling whoever watches a call.

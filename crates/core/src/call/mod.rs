@@ -25,7 +25,7 @@ use crate::record::{CallRecord, EndReason};
 use crate::turns::Turns;
 
 use acts::Acts;
-pub use io::{Config, Control, Event, Input, Output, Snapshot};
+pub use io::{Act, Config, Control, Event, Input, Output, Snapshot};
 pub use phase::Phase;
 use phase::Signal;
 use rules::Watch;

@@ -49,7 +49,7 @@ impl Digests {
         }
         self.outputs += 1;
         match output {
-            Output::Act(action) => self.act(action),
+            Output::Act(act) => self.act(&act.action),
             Output::Caller(command) => self.caller(command),
             Output::Engine(command) => self.engine(command),
             Output::Event(event) => self.event(event),

@@ -50,8 +50,9 @@ impl Bench {
     }
 
     fn acts<'a>(&'a self) -> Vec<&'a Action> {
-        let act =
-            |output: &'a Output| if let Output::Act(action) = output { Some(action) } else { None };
+        let act = |output: &'a Output| {
+            if let Output::Act(act) = output { Some(&act.action) } else { None }
+        };
         self.outputs.iter().filter_map(act).collect()
     }
 

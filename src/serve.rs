@@ -35,7 +35,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long Twilio may take to ask what to tell a caller whose stream has just ended.
 const LAST_QUESTIONS: Duration = Duration::from_secs(1);
 /// How long the last lines of tapes may take to be written.
-const LAST_LINES: Duration = Duration::from_secs(2);
+const LAST_LINES: Duration = Duration::from_secs(5);
 /// What rules want done outside of their calls may wait so often.
 const ACTS: usize = 1024;
 /// How long the last events may take to be delivered; what is not waits for the next start.

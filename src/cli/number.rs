@@ -104,11 +104,18 @@ async fn set(args: Set) -> anyhow::Result<()> {
     let Some(number) = found.iter().find(|number| number.phone_number == args.number) else {
         bail!("{} is no number of this account; `voice-bot number list` shows them", args.number);
     };
-    let to = Webhooks { voice: base.join("twiml")?, fallback: args.fallback, status: None };
+    let to = Webhooks {
+        voice: base.join("twiml")?,
+        fallback: args.fallback,
+        status: Some(base.join("twiml/status")?),
+    };
     println!("{} goes now to\n{}", number.phone_number, going(number));
     println!("and then to\n  {}", to.voice);
     if let Some(fallback) = &to.fallback {
         println!("  {fallback} if that does not answer");
+    }
+    if let Some(status) = &to.status {
+        println!("  {status} is told when a call is over");
     }
     if !args.yes {
         println!("\nNothing was changed. Add --yes to make the change.");
@@ -167,6 +174,9 @@ fn going(number: &PhoneNumber) -> String {
     line(of(&number.voice_url).unwrap_or_else(|| "nowhere".to_owned()));
     if let Some(fallback) = of(&number.voice_fallback_url) {
         line(format!("{fallback} if that does not answer"));
+    }
+    if let Some(status) = of(&number.status_callback) {
+        line(format!("{status} is told when a call is over"));
     }
     lines
 }

@@ -1,5 +1,7 @@
 //! Loads whole configurations from files, variables and flags, and reads what errors say.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::config::{
     Config, EngineConfig, LatencyConfig, LogFormat, MachinePolicy, OutboundConfig, SayConfig,
-    Trust, TwilioConfig, UpgradeSignature,
+    Trust, TwilioConfig, UpgradeSignature, WebhooksConfig,
 };
 
 /// A value of the configuration.
@@ -58,6 +58,12 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
     all.extend(of_twilio(twilio));
     all.extend(of_outbound(outbound));
     all.push(("VOICE_BOT_API_TOKEN", is_set(config.api_token.is_some())));
+    all.extend(of_webhooks(&config.webhooks));
+    all.extend([
+        ("lookup.url", or_none(config.lookup.url.as_ref().map(without_secrets))),
+        ("lookup.deadline_ms", millis(config.lookup.deadline)),
+        ("VOICE_BOT_LOOKUP_TOKEN", is_set(config.lookup.token.is_some())),
+    ]);
     all.into_iter().map(|(key, value)| Setting { key, value }).collect()
 }
 
@@ -87,7 +93,7 @@ fn of_latency(latency: &LatencyConfig) -> [(&'static str, String); 5] {
     ]
 }
 
-fn of_say(say: &SayConfig) -> [(&'static str, String); 6] {
+fn of_say(say: &SayConfig) -> [(&'static str, String); 7] {
     [
         ("say.language", say.language.clone()),
         ("say.voice", say.voice.clone().unwrap_or_else(|| "Twilio's own".to_owned())),
@@ -95,6 +101,7 @@ fn of_say(say: &SayConfig) -> [(&'static str, String); 6] {
         ("say.engine_failed", say.engine_failed.clone()),
         ("say.goodbye", say.goodbye.clone()),
         ("say.nobody_there", say.nobody_there.clone()),
+        ("say.recorded", say.recorded.clone()),
     ]
 }
 
@@ -133,6 +140,19 @@ fn of_outbound(outbound: &OutboundConfig) -> [(&'static str, String); 7] {
         ("outbound.ring_s", seconds(outbound.ring)),
         ("outbound.machine", machine.to_owned()),
         ("outbound.message", or_none(message)),
+    ]
+}
+
+fn of_webhooks(webhooks: &WebhooksConfig) -> [(&'static str, String); 7] {
+    let events = webhooks.events.iter().map(|kind| kind.name().to_owned());
+    [
+        ("webhooks.url", or_none(webhooks.url.as_ref().map(without_secrets))),
+        ("webhooks.events", listed(events)),
+        ("webhooks.spool_dir", webhooks.spool_dir.display().to_string()),
+        ("webhooks.spool_mb", (webhooks.spool_bytes / 1_000_000).to_string()),
+        ("webhooks.timeout_s", seconds(webhooks.timeout)),
+        ("webhooks.give_up_after_h", (webhooks.give_up_after.as_secs() / 3600).to_string()),
+        ("VOICE_BOT_WEBHOOK_SECRET", is_set(webhooks.secret.is_some())),
     ]
 }
 

@@ -198,3 +198,48 @@ async def test_no_event_is_lost_while_the_receiver_is_down_and_the_server_is_kil
                 kinds = [e["type"] for e in events if e["data"]["call"] == sid]
                 assert kinds == KINDS, (sid, kinds)
             assert len(receiver.events) == 12 and receiver.faults == []
+
+
+async def test_the_record_of_a_call_that_was_made_has_all_that_twilio_reported(tmp_path):
+    async with WebhookReceiver() as receiver:
+        config = f'[webhooks]\nurl = "{receiver.url}"\nevents = ["call.ended"]\n{RECORDED}'
+        async with site(tmp_path, TONE, config=config, env=SIGNED) as (bot, twilio):
+            call = await outbound(bot, twilio)
+            await call.be_silent(2)
+            await call.hang_up()
+            ended = (await receiver.until(lambda events: len(events) == 1))[0]["data"]
+            assert (ended["direction"], ended["to"]) == ("outbound", "+15550100")
+            assert ended["announced"] and ended["record"]["announced"]
+            assert call.announced == ["This call is recorded."]
+            reports = [report["what"] for report in ended["record"]["reports"]]
+            assert reports == ["initiated", "ringing", "in-progress", "human"]
+            # Nobody answers: there was no stream, and yet there is a record.
+            other = await twilio._call({})
+            other.status_callback = call.status_callback
+            await twilio.status(other, "no-answer")
+            ended = (await receiver.until(lambda events: len(events) == 2))[1]["data"]["record"]
+            assert (ended["reason"], ended["reports"][0]["what"]) == ("never-started", "no-answer")
+            await twilio.status(call, "completed")
+            await asyncio.sleep(0.5)
+            assert len(receiver.events) == 2, "a call ends once"
+
+
+async def test_a_caller_who_hangs_up_while_keys_are_sent_is_not_waited_for(tmp_path):
+    async with site(tmp_path, TONE) as (bot, twilio):
+        call = await twilio.incoming()
+        await call.dial()
+        await call.be_silent(3)
+        hung_up = asyncio.Event()
+
+        async def hang_up(twiml):
+            await call.hang_up()
+            hung_up.set()
+
+        call.redirect = hang_up
+        assert (await ask(bot, f"/{call.sid}/digits", {"digits": "12"}))[0] == 202
+        await hung_up.wait()
+        await asyncio.sleep(1)
+        assert "call ended" not in bot.log()
+        await twilio.report("https://bot.example.com/twiml/status", call, CallStatus="completed")
+        await asyncio.sleep(0.5)
+        assert bot.log().count("call ended") == 1

@@ -97,6 +97,7 @@ impl Line {
             .route("/twiml/after", get(webhook::after).post(webhook::after))
             .route("/twiml/transferred", post(webhook::transferred))
             .route("/twiml/stream", post(webhook::stream))
+            .route("/twiml/status", post(webhook::status_of_incoming))
             .route("/twiml/out/{order}", post(webhook::answered))
             .route("/twiml/status/{order}", post(webhook::status))
             .route("/twiml/machine/{order}", post(webhook::machine))
@@ -295,6 +296,11 @@ impl Line {
     /// Where Twilio asks what comes after the stream.
     pub(super) fn after_url(&self) -> String {
         self.below_base("twiml/after").into()
+    }
+
+    /// Where Twilio reports that a call to a number is over.
+    pub(super) fn status_url(&self) -> String {
+        self.below_base("twiml/status").into()
     }
 
     /// Where Twilio reports how a stream is going.

@@ -140,9 +140,19 @@ pub(super) async fn status(
     let is_over = CallStatus::named(status).is_over();
     if line.outbound().reported(&order, call.as_str(), status, is_over) {
         info!(%call, status, "call that was made");
-        let code = form.field("ErrorCode").parse().ok();
-        line.switchboard().report(call, report(status, code), is_over).await;
+        line.reported(call, &form, is_over).await;
     }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `/twiml/status`: a call to a number that was told to report here is over.
+pub(super) async fn status_of_incoming(
+    State(line): State<Line>,
+    request: Request,
+) -> Result<StatusCode, BadRequest> {
+    let form = Form::read(&line, &line.status_url(), request).await?;
+    // One that was not taken, or was long ago, is to have no record for this alone.
+    line.reported(form.call()?, &form, false).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -230,6 +240,16 @@ impl Line {
         let say = |twiml: Twiml, sentence| twiml.say(self.voiced(Say::new(sentence)));
         let connect = Connect::new(stream).action(&self.after_url());
         sentences.fold(Twiml::new(), say).connect(connect).hangup()
+    }
+
+    /// Puts what Twilio reports of a call on its record; `makes_record`: even if it never began.
+    async fn reported(&self, call: CallId, form: &Form, makes_record: bool) {
+        let (status, code) = (form.field("CallStatus"), form.field("ErrorCode").parse().ok());
+        if CallStatus::named(status).is_over() {
+            // A caller who hangs up while away does not come back.
+            self.switchboard().tell(call.clone(), Control::Unhold).await;
+        }
+        self.switchboard().report(call, report(status, code), makes_record).await;
     }
 
     /// What the lookup says of the caller, if it is asked.

@@ -111,7 +111,7 @@ impl Watch {
                 Trigger::BotSays(_)
                 | Trigger::CallerPresses(_)
                 | Trigger::Lasts(_)
-                | Trigger::Told => false,
+                | Trigger::Told { .. } => false,
             };
             state.is_asleep &= !wakes;
         }
@@ -148,7 +148,7 @@ impl Watch {
             Trigger::Silence(limit) => Some(caller.max(engine) + limit),
             Trigger::CallerSilence(limit) => Some(caller + limit),
             Trigger::Lasts(limit) => Some(self.started + limit),
-            Trigger::BotSays(_) | Trigger::CallerPresses(_) | Trigger::Told => None,
+            Trigger::BotSays(_) | Trigger::CallerPresses(_) | Trigger::Told { .. } => None,
         }
     }
 

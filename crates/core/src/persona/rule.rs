@@ -37,8 +37,11 @@ pub enum Trigger {
     CallerSilence(Duration),
     /// The call has lasted this long, counted from the caller's start.
     Lasts(Duration),
-    /// Nothing: it is met when whoever controls the call says so.
-    Told,
+    /// Nothing: it is met when whoever drives the call says so.
+    Told {
+        /// Whether the bot may be in the middle of a sentence then.
+        in_speech: bool,
+    },
 }
 
 impl Trigger {
@@ -46,7 +49,7 @@ impl Trigger {
     /// waits for its end.
     #[must_use]
     pub const fn is_spoken(&self) -> bool {
-        matches!(self, Self::BotSays(_))
+        matches!(self, Self::BotSays(_) | Self::Told { in_speech: true })
     }
 }
 

@@ -25,7 +25,7 @@ pub struct TapedRule {
     pub then: Vec<Then>,
 }
 
-/// A [`Trigger`]. Words and keys are `told` unless words are kept: a call is then told of the rule
+/// A [`Trigger`]. Words and keys are told unless words are kept: a call is then told of the rule
 /// by an entry of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -44,6 +44,8 @@ pub enum When {
     Lasts(Duration),
     /// [`Trigger::Told`].
     Told,
+    /// The same, in place of words.
+    ToldInSpeech,
 }
 
 /// An [`Action`]; texts are masked unless words are kept.
@@ -76,7 +78,8 @@ impl TapedRule {
     /// What is kept of this rule.
     pub(super) fn new(rule: &Rule, keeps: Keeps) -> Self {
         let when = match &rule.when {
-            Trigger::BotSays(_) | Trigger::CallerPresses(_) if !keeps.words => When::Told,
+            Trigger::BotSays(_) if !keeps.words => When::ToldInSpeech,
+            Trigger::CallerPresses(_) if !keeps.words => When::Told,
             Trigger::BotSays(pattern) => match pattern.source() {
                 (text, false) => When::Says(text.to_owned()),
                 (text, true) => When::SaysRegex(text.to_owned()),
@@ -85,7 +88,8 @@ impl TapedRule {
             Trigger::Silence(limit) => When::Silence(*limit),
             Trigger::CallerSilence(limit) => When::CallerSilence(*limit),
             Trigger::Lasts(limit) => When::Lasts(*limit),
-            Trigger::Told => When::Told,
+            Trigger::Told { in_speech: false } => When::Told,
+            Trigger::Told { in_speech: true } => When::ToldInSpeech,
         };
         let text = |text: &String| if keeps.words { text.clone() } else { masked(text) };
         let then = |action: &Action| match action {
@@ -110,7 +114,9 @@ impl TapedRule {
     /// [`ClipError`] for a recording that no persona can have. A pattern that none can have waits
     /// for nothing.
     pub(super) fn to_rule(&self) -> Result<Rule, ClipError> {
-        let says = |pattern: Result<Pattern, _>| pattern.map_or(Trigger::Told, Trigger::BotSays);
+        let says = |pattern: Result<Pattern, _>| {
+            pattern.map_or(Trigger::Told { in_speech: true }, Trigger::BotSays)
+        };
         let when = match &self.when {
             When::Says(text) => says(Pattern::phrase(text)),
             When::SaysRegex(text) => says(Pattern::regex(text)),
@@ -118,7 +124,8 @@ impl TapedRule {
             When::Silence(limit) => Trigger::Silence(*limit),
             When::CallerSilence(limit) => Trigger::CallerSilence(*limit),
             When::Lasts(limit) => Trigger::Lasts(*limit),
-            When::Told => Trigger::Told,
+            When::Told => Trigger::Told { in_speech: false },
+            When::ToldInSpeech => Trigger::Told { in_speech: true },
         };
         let then = |then: &Then| {
             Ok(match then {

@@ -173,6 +173,7 @@ impl From<OutboundError> for Problem {
         let (status, code) = match &error {
             OutboundError::NotConfigured => (StatusCode::SERVICE_UNAVAILABLE, "not_configured"),
             OutboundError::NoCall => (StatusCode::NOT_FOUND, "no_call"),
+            OutboundError::NotTalking => (StatusCode::CONFLICT, "not_talking"),
             OutboundError::NoDigits => (StatusCode::BAD_REQUEST, "no_digits"),
             OutboundError::NoVariable(_) => (StatusCode::BAD_REQUEST, "no_variable"),
             OutboundError::NoPersona => (StatusCode::BAD_REQUEST, "no_persona"),

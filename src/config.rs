@@ -35,6 +35,7 @@ pub use log::{LogFilter, LogFilterError, LogFormat};
 pub use lookup::LookupConfig;
 pub use outbound::{MachinePolicy, OutboundConfig};
 pub use personas::Personas;
+pub use rules::{TRANSFER_SAY_CHARACTERS, are_keys};
 pub use secret::Secret;
 pub use tape::{TapeConfig, TapeFlags};
 pub use twilio::{SharedKey, TwilioAccount, TwilioConfig, UpgradeSignature};

@@ -188,7 +188,7 @@ impl Driver {
         if let Action::Webhook(url) = &action {
             return self.teller.told_to(&rule, url);
         }
-        let name = action.name();
+        let (name, holds) = (action.name(), matches!(action, Action::SendDigits(_)));
         let taken = self
             .observers
             .acts
@@ -196,6 +196,9 @@ impl Driver {
             .is_some_and(|acts| acts.try_send((self.id.clone(), action)).is_ok());
         if !taken {
             warn!(action = name, "nobody is there who could do what a rule wants");
+            if holds {
+                self.own.push_back(Control::Unhold);
+            }
         }
     }
 

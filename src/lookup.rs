@@ -98,7 +98,11 @@ impl Lookup {
             }
         }
         let Answer { variables } = serde_json::from_slice(&body)
-            .map_err(|error| format!("the answer is not {{\"variables\": {{…}}}}: {error}"))?;
+            // What is wrong in it is not shown: it may be a name.
+            .map_err(|error| {
+                let (line, column) = (error.line(), error.column());
+                format!("the answer is not {{\"variables\": {{…}}}}: line {line} column {column}")
+            })?;
         Ok(variables.into_iter().filter_map(|(name, value)| Some((name, text(&value)?))).collect())
     }
 }

@@ -80,6 +80,15 @@ pub struct About {
     pub announced: bool,
 }
 
+/// What is known of a call that was never admitted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NeverBegan {
+    /// Who called whom.
+    pub about: About,
+    /// The name of the persona that would have talked.
+    pub persona: String,
+}
+
 impl About {
     /// What other programs are told of it.
     fn to_json(&self) -> serde_json::Value {
@@ -124,7 +133,7 @@ enum Request {
     Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<(), Refusal>>),
     Take(CallId, oneshot::Sender<Option<(SlotLease, Arc<dyn Engine>)>>),
     Cancel(CallId),
-    Report(CallId, Report, bool),
+    Report(CallId, Report, Option<Box<NeverBegan>>),
     Return(CallId, CallerPort, oneshot::Sender<Result<(), Refusal>>),
     Tell(CallId, Control, oneshot::Sender<bool>),
     Record(CallId, oneshot::Sender<Option<CallRecord>>),
@@ -196,11 +205,13 @@ impl Switchboard {
         self.ask(ask).await.unwrap_or(Err(Refusal::Stopping))
     }
 
-    /// Notes what the carrier reports of a call, for its record. `is_over`: nothing more will come
-    /// of the call, so that one which never began has a record too.
-    pub async fn report(&self, call: CallId, report: Report, is_over: bool) {
+    /// Notes what the carrier reports of a call, for its record. With `never_began` nothing more
+    /// will come of the call, so that it has a record even if it never connected; if it was not
+    /// admitted either, that is what is known of it.
+    pub async fn report(&self, call: CallId, report: Report, never_began: Option<NeverBegan>) {
+        let request = Request::Report(call, report, never_began.map(Box::new));
         // A switchboard that is gone keeps no records.
-        drop(self.requests.send(Request::Report(call, report, is_over)).await);
+        drop(self.requests.send(request).await);
     }
 
     /// What is going on.

@@ -16,10 +16,11 @@ use super::start::read_clip;
 
 /// Rules of one persona at most.
 const RULES: usize = 64;
-/// Keys that a caller may have to press, and that are sent, at most.
+/// Keys that a caller may have to press, and that are sent, at most: each takes up to a second, in
+/// which the model hears nothing.
 const KEYS: usize = 20;
 /// Characters of what is said before a transfer, at most.
-const SAY_CHARACTERS: usize = 1000;
+pub const TRANSFER_SAY_CHARACTERS: usize = 1000;
 /// What a rule may wait for.
 const TRIGGERS: &str =
     "bot_says, bot_says_regex, caller_presses, silence_s, caller_silence_s, call_lasts_s";
@@ -210,9 +211,15 @@ impl Reader<'_> {
     }
 }
 
-fn digits(keys: &Given, pauses: &str) -> Result<String, ConfigError> {
+/// Whether these are 1 to 20 of the keys `0-9 * # A-D`, and of those that stand for `pauses`.
+#[must_use]
+pub fn are_keys(text: &str, pauses: &str) -> bool {
     let is_key = |key: char| "0123456789*#ABCD".contains(key) || pauses.contains(key);
-    if !(1..=KEYS).contains(&keys.text.len()) || !keys.text.chars().all(is_key) {
+    (1..=KEYS).contains(&text.len()) && text.chars().all(is_key)
+}
+
+fn digits(keys: &Given, pauses: &str) -> Result<String, ConfigError> {
+    if !are_keys(&keys.text, pauses) {
         let pauses = if pauses.is_empty() { "" } else { ", and w and W for pauses of 0.5 and 1 s" };
         let fix = format!("use 1 to {KEYS} of 0-9 * # A-D{pauses}");
         return Err(keys.refuse("are no keys of a telephone", fix));
@@ -222,8 +229,10 @@ fn digits(keys: &Given, pauses: &str) -> Result<String, ConfigError> {
 
 fn sentence(say: Option<Given>) -> Result<Option<String>, ConfigError> {
     let Some(say) = say else { return Ok(None) };
-    if say.text.chars().count() > SAY_CHARACTERS {
-        return Err(say.refuse("is too long", format!("use {SAY_CHARACTERS} characters at most")));
+    if say.text.chars().count() > TRANSFER_SAY_CHARACTERS {
+        return Err(
+            say.refuse("is too long", format!("use {TRANSFER_SAY_CHARACTERS} characters at most"))
+        );
     }
     Ok(Some(say.text))
 }

@@ -11,11 +11,11 @@ use voice_bot_core::id::CallId;
 use voice_bot_core::leg::engine::OpenError;
 use voice_bot_core::persona::{Action, Persona};
 use voice_bot_core::pool::EnginePool;
-use voice_bot_core::record::{CallRecord, Report};
+use voice_bot_core::record::{CallRecord, EndReason, Report};
 
 use super::lease::{Return, SlotLease};
 use super::reports::Reports;
-use super::{About, Overview, Refusal, Request, Settings};
+use super::{About, NeverBegan, Overview, Refusal, Request, Settings};
 use crate::config::EventKind;
 use crate::driver::{Driver, Lease as _, Observers, Opened, Order};
 use crate::engine::Engine;
@@ -40,6 +40,7 @@ struct Admitted {
 
 struct Running {
     about: About,
+    persona: String,
     orders: mpsc::Sender<Order>,
     snapshot: watch::Receiver<Option<Snapshot>>,
     /// Who wants its record.
@@ -149,7 +150,9 @@ impl Board {
                 self.admitted.remove(&call);
                 self.pool.cancel(&call);
             }
-            Request::Report(call, report, is_over) => self.note(call, report, is_over),
+            Request::Report(call, report, never_began) => {
+                self.note(call, report, never_began.map(|never_began| *never_began));
+            }
             Request::Return(call, caller, reply) => {
                 let back = self.order(&call, Order::Caller(caller));
                 answer(reply, if back { Ok(()) } else { Err(Refusal::Over) });
@@ -191,7 +194,7 @@ impl Board {
     }
 
     /// Keeps what the carrier reports until the call's record is there, or puts it there.
-    fn note(&mut self, call: CallId, report: Report, is_over: bool) {
+    fn note(&mut self, call: CallId, report: Report, never_began: Option<NeverBegan>) {
         if let Some(record) = self.finished.iter_mut().rev().find(|record| record.id == call) {
             if record.reports.len() < Reports::EACH {
                 record.reports.push(report);
@@ -199,16 +202,28 @@ impl Board {
             return;
         }
         self.reports.push(&call, report);
-        if is_over && !self.running.contains_key(&call) {
-            let admitted = self.admitted.remove(&call);
-            let (persona, about) =
-                admitted.map(|admitted| (admitted.persona.name, admitted.about)).unzip();
+        if let (Some(never_began), false) = (never_began, self.running.contains_key(&call)) {
+            let NeverBegan { about, persona } = match self.admitted.remove(&call) {
+                Some(Admitted { about, persona, .. }) => {
+                    NeverBegan { about, persona: persona.name }
+                }
+                None => never_began,
+            };
             self.pool.cancel(&call);
-            let mut record = CallRecord::new(call, persona.unwrap_or_default());
-            record.reports = self.reports.take(&record.id);
-            self.ended(&about.unwrap_or_default(), &record);
-            self.keep(record);
+            self.close(CallRecord::new(call, persona), &about);
         }
+    }
+
+    /// Keeps the record of a call that is over, with what else is known of it, and tells it.
+    fn close(&mut self, mut record: CallRecord, about: &About) -> CallRecord {
+        record.announced = about.announced;
+        record.reports = self.reports.take(&record.id);
+        self.ended(about, &record);
+        if self.finished.len() == REMEMBERED {
+            self.finished.pop_front();
+        }
+        self.finished.push_back(record.clone());
+        record
     }
 
     /// Tells other programs that a call is over.
@@ -225,13 +240,6 @@ impl Board {
         let Some(webhooks) = &self.webhooks else { return };
         data["call"] = call.as_str().into();
         webhooks.send(webhooks::Event { kind, call: call.to_string(), data, to: None });
-    }
-
-    fn keep(&mut self, record: CallRecord) {
-        if self.finished.len() == REMEMBERED {
-            self.finished.pop_front();
-        }
-        self.finished.push_back(record);
     }
 
     /// Calls that are about to connect have their place already.
@@ -269,6 +277,7 @@ impl Board {
         let observers = Observers { snapshot, events, acts, webhooks: self.webhooks.clone() };
         let mut started = about.to_json();
         started["persona"] = persona.name.as_str().into();
+        let name = persona.name.clone();
         self.tell(EventKind::CallStarted, &id, started);
         let tape = |tapes: &Tapes| tapes.start(&id, &persona, &self.call, now);
         let tape = self.tapes.as_ref().map(tape);
@@ -279,7 +288,8 @@ impl Board {
         };
         let driver =
             Driver::new(id.clone(), call, caller, opener, orders, observers).with_tape(tape);
-        let running = Running { about, orders: ordering, snapshot: shown, waiting: Vec::new() };
+        let (snapshot, waiting) = (shown, Vec::new());
+        let running = Running { about, persona: name, orders: ordering, snapshot, waiting };
         self.running.insert(id.clone(), running);
         tokio::spawn(async move {
             let record = tokio::spawn(driver.run().instrument(span)).await;
@@ -312,17 +322,14 @@ impl Board {
     fn finish(&mut self, call: &CallId, record: Option<Box<CallRecord>>) {
         self.pool.cancel(call);
         let Some(running) = self.running.remove(call) else { return };
-        let record = record.map(|mut record| {
-            record.announced = running.about.announced;
-            record.reports = self.reports.take(call);
-            record
+        // Its task has failed; what it has seen is lost with it.
+        let record = record.map(|record| *record).unwrap_or_else(|| {
+            let record = CallRecord::new(call.clone(), running.persona);
+            CallRecord { reason: EndReason::Internal, ..record }
         });
+        let record = self.close(record, &running.about);
         for reply in running.waiting {
-            answer(reply, record.as_deref().cloned());
-        }
-        if let Some(record) = record {
-            self.ended(&running.about, &record);
-            self.keep(*record);
+            answer(reply, Some(record.clone()));
         }
         if self.stopping {
             info!(left = self.running.len(), "a call ended while stopping");

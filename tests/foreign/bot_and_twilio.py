@@ -13,7 +13,8 @@ PERSONA = 'name = "assistant"\nvoice = "NATF2.pt"\nprompt = "Be brief."\n'
 
 
 @contextlib.asynccontextmanager
-async def site(folder, script, persona="", config="", env=(), answered_by="human"):
+async def site(folder, script, persona="", config="", env=(), answered_by="human",
+               stream_token="require"):
     """The bot, with `persona` behind the first lines of its persona's file, and the Twilio."""
     (folder / "personas").mkdir(exist_ok=True)
     (folder / "personas/assistant.toml").write_text(
@@ -22,6 +23,7 @@ async def site(folder, script, persona="", config="", env=(), answered_by="human
     async with FakeTwilio(answered_by=answered_by) as twilio:
         (folder / "voice-bot.toml").write_text(
             f'[twilio]\napi_url = "{twilio.url}"\n'
+            f'stream_token = "{stream_token}"\n'
             f'[outbound]\nfrom = "+15550199"\nallow = ["+1555"]\n{config}')
         engine_port = programs.free_port()
         flags = ["--behaviour", "script", "--script", folder / "script", "--port", engine_port]

@@ -26,6 +26,7 @@ class FakeTwilio:
         self.base, self.answered_by = base, answered_by
         self.calls, self.updates, self.made = {}, [], asyncio.Queue()
         self.refuse_updates = None  # (status, code) instead of an update
+        self.lose_answers = False  # updates are carried out, and nobody is told so
         self._tasks = set()
 
     async def __aenter__(self):
@@ -99,6 +100,8 @@ class FakeTwilio:
             self._spawn(call.hang_up())
         else:
             self._spawn(call.redirect(form["Twiml"]))
+        if self.lose_answers:
+            return web.json_response({}, status=502)
         return web.json_response({"sid": call.sid, "status": "in-progress"})
 
     async def _form(self, request):

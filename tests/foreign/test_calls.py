@@ -135,6 +135,8 @@ async def test_what_twilio_reports_of_a_stream_is_on_the_record(tmp_path):
             assert (report["what"], report["code"]) == ("stream-error", 31920)
             assert "WebSocket upgrades" in report["meaning"]
             assert "Twilio reports an error of the stream" in bot.log()
+            after = await call.webhook("https://bot.example.com/twiml/after")
+            assert [verb.tag for verb in after] == ["Say", "Hangup"], "the caller is told so"
 
 
 async def test_other_programs_are_told_of_calls(tmp_path):
@@ -217,7 +219,9 @@ async def test_the_record_of_a_call_that_was_made_has_all_that_twilio_reported(t
             other = await twilio._call({})
             other.status_callback = call.status_callback
             await twilio.status(other, "no-answer")
-            ended = (await receiver.until(lambda events: len(events) == 2))[1]["data"]["record"]
+            ended = (await receiver.until(lambda events: len(events) == 2))[1]["data"]
+            assert (ended["direction"], ended["record"]["persona"]) == ("outbound", "assistant")
+            ended = ended["record"]
             assert (ended["reason"], ended["reports"][0]["what"]) == ("never-started", "no-answer")
             await twilio.status(call, "completed")
             await asyncio.sleep(0.5)

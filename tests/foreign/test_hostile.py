@@ -14,6 +14,7 @@ from twilio_caller import RATE, Call
 CALLS, CALL_S = 20, 20
 PRIMED_S = 8
 GAPS_S = 0.5  # of each call, on a machine that also floods it
+LATE_S = 0.2  # a caller that is later than this was held up by the machine
 SOCKETS, AT_ONCE = 10_000, 1_000
 MEMORY_MB = 60
 HEAD = b"GET /twiml?CallSid=CA1 HTTP/1.1\r\nHost: bot.example.com\r\n"
@@ -62,8 +63,8 @@ async def flood(port):
 
 
 async def one_good_call(bot, after_s):
-    """Returns for how many seconds nothing was played once the model speaks, and what the carrier
-    had to complain of."""
+    """Returns for how many seconds nothing was played once the model speaks, what the carrier had to
+    complain of, and by how much this program was late itself at worst."""
     await asyncio.sleep(after_s)
     async with Call(f"http://127.0.0.1:{bot.port}") as call:
         verbs = await call.dial()
@@ -75,22 +76,29 @@ async def one_good_call(bot, after_s):
         ends = [start + len(codes) / RATE for start, codes in pieces]
         starts = [start for start, _ in pieces]
         assert ends[-1] > call.now() - 1, "the bot fell silent"
-        return sum(start - end for start, end in zip(starts[1:], ends)), call.faults
+        gaps_s = sum(start - end for start, end in zip(starts[1:], ends))
+        return gaps_s, call.faults, call.worst_late_s
 
 
 async def test_calls_stay_clean_while_ten_thousand_sockets_come_and_go(bot, record_property):
-    calls = [asyncio.create_task(one_good_call(bot, 0.2 * n)) for n in range(CALLS)]
-    await asyncio.sleep(1)
-    kept = await flood(bot.port)
-    record_property("resident MB", resident_mb(bot))
-    assert resident_mb(bot) < MEMORY_MB
-    outcomes = await asyncio.gather(*calls)
-    record_property("seconds of nothing", max(gaps_s for gaps_s, _ in outcomes))
-    for gaps_s, faults in outcomes:
-        assert faults == [] and gaps_s < GAPS_S
-    for _, writer in kept:
-        writer.transport.abort()
-    assert "panicked" not in bot.log()
+    # On a machine that others use too, what the callers themselves could not do in time tells
+    # nothing of the bot: then it is measured again.
+    for tries_left in (1, 0):
+        calls = [asyncio.create_task(one_good_call(bot, 0.2 * n)) for n in range(CALLS)]
+        await asyncio.sleep(1)
+        kept = await flood(bot.port)
+        record_property("resident MB", resident_mb(bot))
+        assert resident_mb(bot) < MEMORY_MB
+        outcomes = await asyncio.gather(*calls)
+        for _, writer in kept:
+            writer.transport.abort()
+        assert all(faults == [] for _, faults, _ in outcomes) and "panicked" not in bot.log()
+        gaps_s, _, late_s = (max(column) for column in zip(*outcomes))
+        record_property("seconds of nothing", gaps_s)
+        print('GAPS', sorted((round(g,2),round(l,2)) for g,_,l in outcomes))
+        if gaps_s < GAPS_S:
+            return
+        assert tries_left and late_s > LATE_S, f"{gaps_s} s of nothing, callers {late_s} s late"
 
 
 async def test_a_head_that_does_not_end_is_given_up(bot):
@@ -131,6 +139,6 @@ async def test_nonsense_on_a_stream_ends_that_stream_alone(bot):
                 if n % 2:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(socket.receive(), 2)
-    gaps_s, faults = await one_good_call(bot, 1)
+    gaps_s, faults, _ = await one_good_call(bot, 1)
     assert faults == [] and gaps_s < GAPS_S
     assert "panicked" not in bot.log()

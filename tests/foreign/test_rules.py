@@ -126,7 +126,54 @@ async def test_other_rules_hand_the_caller_over(tmp_path, when):
     async with site(tmp_path, script, rules) as (bot, twilio):
         call = await twilio.incoming()
         await call.dial()
+        began = call.now()
         await call.speak(to_mulaw(0.3 * np.sin(np.arange(8000) * 0.6)))
         assert await call.until_closed(20) == 1000
+        assert call.now() - began > 3.9
         assert [verb.tag for verb in await call.after()] == ["Dial", "Hangup"]
         assert call.faults == []
+
+
+async def test_keys_whose_sending_nobody_confirms_are_not_sent_twice(tmp_path):
+    async with site(tmp_path, "0 tone 440 500\n") as (bot, twilio):
+        call = await twilio.incoming()
+        await call.dial()
+        await call.be_silent(3)
+        twilio.lose_answers = True
+        assert (await ask(bot, f"/{call.sid}/digits", {"digits": "12"}))[0] == 504
+        await call.until_stream(2, 5)
+        await call.be_silent(4)
+        assert call.closed is None and call.sent_digits == ["12"] and len(twilio.updates) == 1
+        assert loud_seconds(call.heard_track()[-16000:]) > 1.8
+        await call.hang_up()
+
+
+async def test_keys_are_sent_only_while_the_two_talk(tmp_path):
+    async with site(tmp_path, "0 tone 440 500\n") as (bot, twilio):
+        call = await twilio.incoming()
+        assert (await ask(bot, f"/{call.sid}/digits", {"digits": "1"}))[0] == 404
+        await call.dial()
+        await call.be_silent(0.3)
+        status, answer = await ask(bot, f"/{call.sid}/digits", {"digits": "1"})
+        assert (status, answer["error"]["code"]) == (409, "not_talking")
+        await call.be_silent(3)
+        assert call.closed is None and twilio.updates == []
+        first, second = await asyncio.gather(
+            ask(bot, f"/{call.sid}/digits", {"digits": "1"}),
+            asyncio.sleep(0.2, ask(bot, f"/{call.sid}/digits", {"digits": "2"})))
+        assert (first[0], (await second)[0]) == (202, 409)
+        await call.until_stream(2, 5)
+        await call.be_silent(1)
+        await call.hang_up()
+
+
+async def test_keys_are_sent_where_audio_sockets_need_no_ticket(tmp_path):
+    async with site(tmp_path, "0 tone 440 500\n", stream_token="off") as (bot, twilio):
+        call = await twilio.incoming()
+        await call.dial()
+        await call.be_silent(3)
+        assert (await ask(bot, f"/{call.sid}/digits", {"digits": "12"}))[0] == 202
+        await call.until_stream(2, 5)
+        await call.be_silent(2)
+        assert call.closed is None and bot.log().count("engine connected") == 1
+        await call.hang_up()

@@ -50,6 +50,8 @@ pub enum EndReason {
     Transferred,
     /// The server is stopping.
     ShutDown,
+    /// The call's own task failed: a fault in this program.
+    Internal,
 }
 
 /// Whom the end of a call is owed to, and so what the caller is told.
@@ -65,7 +67,7 @@ pub enum Fate {
 
 impl EndReason {
     /// Every reason, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CallerHungUp,
         Self::CallerLost,
         Self::CallerSilent,
@@ -83,6 +85,7 @@ impl EndReason {
         Self::HungUp,
         Self::Transferred,
         Self::ShutDown,
+        Self::Internal,
     ];
 
     /// Whether the engine did not keep its side.
@@ -105,7 +108,8 @@ impl EndReason {
             | Self::TimeLimit
             | Self::HungUp
             | Self::Transferred
-            | Self::ShutDown => false,
+            | Self::ShutDown
+            | Self::Internal => false,
         }
     }
 
@@ -129,7 +133,8 @@ impl EndReason {
             | Self::EngineStalled
             | Self::EngineSlow
             | Self::Codec
-            | Self::ShutDown => Fate::Failed,
+            | Self::ShutDown
+            | Self::Internal => Fate::Failed,
         }
     }
 }
@@ -154,6 +159,7 @@ impl fmt::Display for EndReason {
             Self::HungUp => "the bot hung up",
             Self::Transferred => "the caller was transferred",
             Self::ShutDown => "the server is stopping",
+            Self::Internal => "voice-bot itself failed",
         })
     }
 }
@@ -252,6 +258,8 @@ pub struct CallRecord {
     pub digits: u64,
     /// The persona's rules that were met, and how often.
     pub rules: BTreeMap<String, u64>,
+    /// Actions of rules that were not done before the end.
+    pub left_undone: u64,
     /// How often the caller's leg left to come back.
     pub holds: u64,
     /// Whether the caller was told, before anything else, that the call is recorded.
@@ -282,6 +290,7 @@ impl CallRecord {
             words: 0,
             digits: 0,
             rules: BTreeMap::new(),
+            left_undone: 0,
             holds: 0,
             announced: false,
             reports: Vec::new(),

@@ -104,7 +104,8 @@ async fn an_engine_that_panics_costs_its_call_and_no_slot() {
         let mut far = connect(&switchboard, &id).await;
         let told = async { while far.commands.recv().await.is_some() {} };
         assert!(timeout(PATIENCE, told).await.is_ok(), "the caller is let go");
-        assert_eq!(record(&switchboard, &id).await, None, "nothing is left of it");
+        let reason = record(&switchboard, &id).await.unwrap().reason;
+        assert_eq!(reason, EndReason::Internal);
         slots(&switchboard, (2, 0, 0)).await;
         assert!(switchboard.overview().await.calls.is_empty());
         assert_eq!(engine.asked.load(Ordering::Relaxed), n);

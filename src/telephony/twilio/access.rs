@@ -20,7 +20,8 @@ pub(super) struct Access {
     signatures: Option<Signatures>,
     webhooks: bool,
     upgrade: UpgradeSignature,
-    tickets: Option<Tickets>,
+    tickets: Tickets,
+    needs_ticket: bool,
     from: Option<Mutex<RateLimit>>,
     to: Option<Mutex<RateLimit>>,
     warnings: Mutex<RateLimit>,
@@ -38,7 +39,8 @@ impl Access {
             signatures,
             webhooks: config.webhook_signature,
             upgrade: config.upgrade_signature,
-            tickets: config.stream_token.then(Tickets::default),
+            tickets: Tickets::default(),
+            needs_ticket: config.stream_token,
             from: limit(config.calls_per_minute_from),
             to: limit(config.calls_per_minute_to),
             warnings: Mutex::new(RateLimit::new(WARNINGS)),
@@ -98,19 +100,22 @@ impl Access {
     }
 
     /// The last part of the address of a call's audio; none if it needs none, or if there is no
-    /// randomness to make one of.
+    /// randomness to make one of. Who comes back to a call always needs one.
     pub(super) fn issue(&self, admission: Admission) -> Option<String> {
-        self.tickets.as_ref()?.issue(admission, Instant::now())
+        if !self.needs_ticket && !admission.comes_back {
+            return None;
+        }
+        self.tickets.issue(admission, Instant::now())
     }
 
     /// Whose audio this is; the inner value is none where sockets need no ticket.
     pub(super) fn redeem(&self, ticket: Option<&str>) -> Result<Option<Admission>, NoTicket> {
-        let Some(tickets) = &self.tickets else { return Ok(None) };
-        let admission = ticket.and_then(|ticket| tickets.redeem(ticket, Instant::now()));
-        admission.map(Some).ok_or_else(|| {
+        let admission = ticket.and_then(|ticket| self.tickets.redeem(ticket, Instant::now()));
+        if admission.is_none() && self.needs_ticket {
             self.warn(&NoTicket, "audio socket refused");
-            NoTicket
-        })
+            return Err(NoTicket);
+        }
+        Ok(admission)
     }
 
     /// Counts a call; false if there were too many of that caller, or to that number.

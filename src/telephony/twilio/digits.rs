@@ -5,25 +5,24 @@ use voice_bot_core::id::CallId;
 use super::line::Line;
 use super::tickets::Admission;
 use super::twiml::{Connect, Play, Stream, Twiml};
-
-/// Keys at most, pauses included: each takes up to a second, in which the model hears nothing.
-pub(super) const MOST: usize = 20;
+use crate::config::are_keys;
 
 /// Whether Twilio can send these.
 pub(super) fn are_digits(digits: &str) -> bool {
-    let key = |byte: u8| matches!(byte, b'0'..=b'9' | b'*' | b'#' | b'A'..=b'D' | b'w' | b'W');
-    (1..=MOST).contains(&digits.len()) && digits.bytes().all(key)
+    are_keys(digits, "wW")
 }
 
 impl Line {
-    /// What Twilio is told: to send the keys, and to come back to the call.
-    pub(super) fn digits_twiml(&self, call: &CallId, digits: &str) -> Twiml {
+    /// What Twilio is told: to send the keys, and to come back to the call; none if the system has
+    /// no randomness, without which nobody can be let in again.
+    pub(super) fn digits_twiml(&self, call: &CallId, digits: &str) -> Option<Twiml> {
         let persona = String::new();
         let admission = Admission { call: call.clone(), persona, comes_back: true };
-        let ticket = self.access().issue(admission);
-        let stream = Stream::new(&self.media_url(ticket.as_deref()));
+        let ticket = self.access().issue(admission)?;
+        let stream = Stream::new(&self.media_url(Some(&ticket)));
+        let stream = stream.status_callback(&self.stream_url());
         let connect = Connect::new(stream).action(&self.after_url());
-        Twiml::new().play(Play::digits(digits)).connect(connect).hangup()
+        Some(Twiml::new().play(Play::digits(digits)).connect(connect).hangup())
     }
 }
 

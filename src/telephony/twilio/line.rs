@@ -8,14 +8,14 @@ use axum::routing::{get, post};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::warn;
 use url::Url;
-use voice_bot_core::call::Control;
+use voice_bot_core::call::{Control, Phase};
 use voice_bot_core::id::CallId;
 use voice_bot_core::persona::Action;
 
 use super::access::Access;
 use super::digits::are_digits;
 use super::outbound::{Addresses, Order, Outbound, OutboundError};
-use super::rest::{CallState, Rest, RestError, Update};
+use super::rest::{CallState, Rest, RestError, Update, Updated};
 use super::transfer::{Transfer, TransferError, Transfers};
 use super::twiml::Twiml;
 use super::webhook::call_id;
@@ -159,7 +159,7 @@ impl Line {
             self.switchboard().tell(call, Control::HangUp).await;
             return Ok(());
         }
-        self.0.outbound.update(call.as_str(), &Update::HangUp).await
+        self.0.outbound.update(call.as_str(), &Update::HangUp).await.map(drop)
     }
 
     /// Hands the caller of a call that runs over to `target`, a number, `sip:` address or `https`
@@ -193,18 +193,36 @@ impl Line {
         if !are_digits(digits) {
             return Err(OutboundError::NoDigits);
         }
-        if !self.0.outbound.can_update() {
-            return Err(OutboundError::NotConfigured);
+        let calls = self.switchboard().overview().await.calls;
+        let found = calls.into_iter().find(|(running, _)| *running == call);
+        let (_, snapshot) = found.ok_or(OutboundError::NoCall)?;
+        if snapshot.is_none_or(|snapshot| snapshot.phase != Phase::Live) {
+            return Err(OutboundError::NotTalking);
         }
-        if !self.switchboard().tell(call.clone(), Control::Hold).await {
-            return Err(OutboundError::NoCall);
+        self.switchboard().tell(call.clone(), Control::Hold).await;
+        self.send_held(&call, digits).await
+    }
+
+    /// The same for a call that is held already.
+    async fn send_held(&self, call: &CallId, digits: &str) -> Result<(), OutboundError> {
+        let twiml = are_digits(digits).then(|| self.digits_twiml(call, digits)).flatten();
+        let sent = match twiml {
+            Some(twiml) => {
+                let update = Update::Twiml(twiml.to_xml());
+                self.0.outbound.update(call.as_str(), &update).await
+            }
+            None => Err(OutboundError::NoDigits),
+        };
+        let is_held = match &sent {
+            Ok(Updated::Done) => true,
+            Ok(Updated::Over) => false,
+            // It may have been done.
+            Err(error) => !error.is_undone(),
+        };
+        if !is_held {
+            self.switchboard().tell(call.clone(), Control::Unhold).await;
         }
-        let update = Update::Twiml(self.digits_twiml(&call, digits).to_xml());
-        let updated = self.0.outbound.update(call.as_str(), &update).await;
-        if matches!(&updated, Err(error) if error.is_undone()) {
-            self.switchboard().tell(call, Control::Unhold).await;
-        }
-        updated
+        sent.map(drop)
     }
 
     /// Does what personas' rules want done outside of their calls, until the calls are gone.
@@ -214,8 +232,8 @@ impl Line {
         tokio::spawn(async move {
             while let Some((call, action)) = wanted.recv().await {
                 let Some(line) = line.upgrade().map(Self) else { return };
-                // One after the other for each call would be in order; calls must not wait for
-                // each other, and a call has one such action at a time.
+                // Calls must not wait for each other. One call waits itself: it is held until its
+                // keys are sent, and a transfer is its end.
                 tokio::spawn(async move { line.do_for_rule(&call, action).await });
             }
         });
@@ -225,7 +243,7 @@ impl Line {
         let name = action.name();
         let done = match action {
             Action::SendDigits(digits) => {
-                self.send_digits(call.as_str(), &digits).await.map_err(|error| error.to_string())
+                self.send_held(call, &digits).await.map_err(|error| error.to_string())
             }
             Action::Transfer { to, say } => {
                 let transferred = self.transfer(call.as_str(), &to, say).await;

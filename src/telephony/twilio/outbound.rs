@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use url::Url;
 use voice_bot_core::toll::{Denied, Guard};
 
-use super::rest::{CallState, NewCall, Rest, RestError, Update};
+use super::rest::{CallState, NewCall, Rest, RestError, Update, Updated};
 use super::tickets::random_name;
 use super::twiml::{Say, Twiml};
 use crate::config::{MachinePolicy, OutboundConfig, Variables};
@@ -34,6 +34,9 @@ pub enum OutboundError {
     /// This cannot be a call's name, or no call of this name runs.
     #[error("no such call runs")]
     NoCall,
+    /// It is not in the middle of its conversation.
+    #[error("this call does not talk: it waits for its engine, ends, or keys are being sent")]
+    NotTalking,
     /// They cannot be sent.
     #[error(
         "these cannot be sent: use 1 to 20 of 0-9 * # A-D, and w or W for a pause of 0.5 or 1 s"
@@ -226,15 +229,13 @@ impl Outbound {
     }
 
     /// Changes a call by the API, if there is one to ask.
-    pub(super) async fn update(&self, call: &str, update: &Update) -> Result<(), OutboundError> {
+    pub(super) async fn update(
+        &self,
+        call: &str,
+        update: &Update,
+    ) -> Result<Updated, OutboundError> {
         let rest = self.rest.as_ref().ok_or(OutboundError::NotConfigured)?;
-        rest.update(call, update).await?;
-        Ok(())
-    }
-
-    /// Whether there is an API to ask.
-    pub(super) const fn can_update(&self) -> bool {
-        self.rest.is_some()
+        Ok(rest.update(call, update).await?)
     }
 
     /// Whether this call is not the one that was ordered under `name`. Twilio may have reported

@@ -156,7 +156,9 @@ impl Rest {
             Update::Twiml(twiml) => ("Twiml", twiml.clone()),
             Update::Url(url) => ("Url", url.to_string()),
         };
-        let updated = self.repeat(is_passing, || self.request(Method::POST, &path).form(&[&field]));
+        // What a call goes on with must not come twice: it would leave what it went on to.
+        let may_repeat = if *update == Update::HangUp { is_passing } else { is_never_done };
+        let updated = self.repeat(may_repeat, || self.request(Method::POST, &path).form(&[&field]));
         match updated.await {
             Ok(CallState { .. }) => Ok(Updated::Done),
             Err(RestError::Refused(problem)) if OVER.contains(&problem.code) => Ok(Updated::Over),

@@ -9,11 +9,10 @@ use voice_bot_core::id::CallId;
 use voice_bot_core::toll;
 
 use super::twiml::{Dial, Redirect, Say, Sip, Twiml};
+use crate::config::TRANSFER_SAY_CHARACTERS;
 
 /// How long a transfer is kept for a call whose stream has to end first.
 const LIFETIME: Duration = Duration::from_secs(120);
-/// Characters that Twilio says at most before it dials.
-const SAY_CHARACTERS: usize = 1000;
 
 /// Where a call goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +38,7 @@ pub enum TransferError {
     #[error("this may not be dialled; add the beginning of it to outbound.allow")]
     NotAllowed,
     /// What is to be said before is too long.
-    #[error("what is to be said is longer than {SAY_CHARACTERS} characters")]
+    #[error("what is to be said is longer than {TRANSFER_SAY_CHARACTERS} characters")]
     TooLong,
     /// The call does not run.
     #[error("this call does not run")]
@@ -61,7 +60,7 @@ impl Transfer {
         allow: &[String],
     ) -> Result<Self, TransferError> {
         let say = say.map(|say| say.trim().to_owned()).filter(|say| !say.is_empty());
-        if say.as_ref().is_some_and(|say| say.chars().count() > SAY_CHARACTERS) {
+        if say.as_ref().is_some_and(|say| say.chars().count() > TRANSFER_SAY_CHARACTERS) {
             return Err(TransferError::TooLong);
         }
         let plain = target.chars().all(|letter| letter.is_ascii_graphic());

@@ -23,7 +23,7 @@ use super::tickets::Admission;
 use super::twiml::{Connect, RejectReason, Say, Stream, Twiml};
 use crate::config::{Filled, Variables};
 use crate::lookup::Question;
-use crate::switchboard::{About, Direction, Refusal};
+use crate::switchboard::{About, Direction, NeverBegan, Refusal};
 use crate::telemetry::Pii;
 
 /// Longest body, in bytes; Twilio's are around one thousand.
@@ -84,13 +84,13 @@ pub(super) async fn after(
     let say = line.say();
     let sentence = match reason {
         Some(EndReason::TimeLimit) => &say.goodbye,
+        // The stream never became a call: it could not connect or could not be understood.
+        Some(EndReason::NeverStarted) | None => &say.engine_failed,
         Some(reason) => match reason.fate() {
             Fate::Done => return Ok(xml(&Twiml::new().hangup())),
             Fate::Busy => &say.busy,
             Fate::Failed => &say.engine_failed,
         },
-        // The stream never became a call: it could not connect or could not be understood.
-        None => &say.engine_failed,
     };
     Ok(xml(&line.speak(sentence)))
 }
@@ -140,7 +140,11 @@ pub(super) async fn status(
     let is_over = CallStatus::named(status).is_over();
     if line.outbound().reported(&order, call.as_str(), status, is_over) {
         info!(%call, status, "call that was made");
-        line.reported(call, &form, is_over).await;
+        let (from, to) = (form.field("From").to_owned(), form.field("To").to_owned());
+        let about = About { direction: Direction::Outbound, from, to, announced: false };
+        let persona = line.outbound().wanted(&order).map(|(persona, _)| persona);
+        let never_began = NeverBegan { about, persona: persona.unwrap_or_default() };
+        line.reported(call, &form, is_over.then_some(never_began)).await;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -152,7 +156,7 @@ pub(super) async fn status_of_incoming(
 ) -> Result<StatusCode, BadRequest> {
     let form = Form::read(&line, &line.status_url(), request).await?;
     // One that was not taken, or was long ago, is to have no record for this alone.
-    line.reported(form.call()?, &form, false).await;
+    line.reported(form.call()?, &form, None).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -172,7 +176,8 @@ pub(super) async fn stream(
     } else {
         debug!(%call, event, "Twilio reports of the stream");
     }
-    line.switchboard().report(call, report, event == "stream-error").await;
+    let never_began = (event == "stream-error").then(NeverBegan::default);
+    line.switchboard().report(call, report, never_began).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -186,7 +191,7 @@ pub(super) async fn machine(
     let form = Form::read(&line, url.as_str(), request).await?;
     let (call, who) = (form.call()?, form.field("AnsweredBy"));
     info!(%call, answered_by = who, "call that was made");
-    line.switchboard().report(call.clone(), report(who, None), false).await;
+    line.switchboard().report(call.clone(), report(who, None), None).await;
     let say = |text: &str| line.voiced(Say::new(text));
     if let Some(update) = line.outbound().answered_by(&order, who, say) {
         let outbound = Arc::clone(line.outbound());
@@ -242,14 +247,14 @@ impl Line {
         sentences.fold(Twiml::new(), say).connect(connect).hangup()
     }
 
-    /// Puts what Twilio reports of a call on its record; `makes_record`: even if it never began.
-    async fn reported(&self, call: CallId, form: &Form, makes_record: bool) {
+    /// Puts what Twilio reports of a call on its record.
+    async fn reported(&self, call: CallId, form: &Form, never_began: Option<NeverBegan>) {
         let (status, code) = (form.field("CallStatus"), form.field("ErrorCode").parse().ok());
         if CallStatus::named(status).is_over() {
             // A caller who hangs up while away does not come back.
             self.switchboard().tell(call.clone(), Control::Unhold).await;
         }
-        self.switchboard().report(call, report(status, code), makes_record).await;
+        self.switchboard().report(call, report(status, code), never_began).await;
     }
 
     /// What the lookup says of the caller, if it is asked.

@@ -1,9 +1,11 @@
 //! What follows when a rule is met: one action after the other, each when its time has come.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::phase::{Phase, Signal};
+use super::tracks::Outbound;
 use super::{Act, Call, Event, Output};
 use crate::persona::Action;
 use crate::record::EndReason;
@@ -39,6 +41,11 @@ impl Acts {
         self.heard = self.heard.max(Some(until));
     }
 
+    /// Forgets what waits; says how much that is.
+    pub(super) fn clear(&mut self) -> u64 {
+        self.waiting.drain(..).count() as u64
+    }
+
     /// When the time of the next action comes, if the bot says no more.
     fn due(&self) -> Option<Instant> {
         let Due { since, is_polite, .. } = *self.waiting.front()?;
@@ -56,37 +63,49 @@ impl Call {
         }
     }
 
-    /// A rule was met: its actions wait for their time.
+    /// A rule was met: addresses are told at once, other actions wait for their time.
     pub(super) fn rule_met(&mut self, rule: usize, now: Instant) {
-        let Some(met) = self.persona.rules.get(rule) else { return };
+        let rules = Arc::clone(&self.persona.rules);
+        let Some(met) = rules.get(rule) else { return };
         *self.record.rules.entry(met.name.clone()).or_default() += 1;
         for action in &met.then {
-            if self.acts.waiting.len() < MOST {
-                let is_polite = met.when.is_spoken() && !matches!(action, Action::Webhook(_));
-                let action = action.clone();
+            if matches!(action, Action::Webhook(_)) {
+                self.do_for(&met.name, action.clone(), now);
+            } else if self.acts.waiting.len() < MOST {
+                let (action, is_polite) = (action.clone(), met.when.is_spoken());
                 self.acts.waiting.push_back(Due { rule, action, since: now, is_polite });
+            } else {
+                self.record.left_undone += 1;
             }
         }
     }
 
-    /// Does what is due. A recording ends before the next action begins.
+    /// Does what is due. A recording ends, and keys are sent, before the next action begins.
     pub(super) fn act(&mut self, now: Instant) {
         while self.may_act() && self.acts.due().is_some_and(|due| due <= now) {
             let Some(Due { rule, action, .. }) = self.acts.waiting.pop_front() else { return };
             let rule = self.persona.rules.get(rule).map(|rule| rule.name.clone());
-            let rule = rule.unwrap_or_default();
-            let done = Event::Action { rule: rule.clone(), action: action.name() };
-            self.outputs.push_back(Output::Event(done));
-            match action {
-                Action::Play(clip) => {
-                    if let Some(outbound) = &mut self.outbound {
-                        outbound.play(&clip);
-                    }
+            self.do_for(&rule.unwrap_or_default(), action, now);
+        }
+    }
+
+    fn do_for(&mut self, rule: &str, action: Action, now: Instant) {
+        let rule = rule.to_owned();
+        let done = Event::Action { rule: rule.clone(), action: action.name() };
+        self.outputs.push_back(Output::Event(done));
+        match action {
+            Action::Play(clip) => {
+                if let Some(outbound) = &mut self.outbound {
+                    outbound.play(&clip);
                 }
-                Action::HangUp => self.signal(Signal::Ordered(EndReason::HungUp), now),
-                Action::Webhook(_) | Action::SendDigits(_) | Action::Transfer { .. } => {
-                    self.outputs.push_back(Output::Act(Act { rule, action }));
-                }
+            }
+            Action::HangUp => self.signal(Signal::Ordered(EndReason::HungUp), now),
+            Action::SendDigits(_) => {
+                self.outputs.push_back(Output::Act(Act { rule, action }));
+                self.signal(Signal::Hold, now);
+            }
+            Action::Webhook(_) | Action::Transfer { .. } => {
+                self.outputs.push_back(Output::Act(Act { rule, action }));
             }
         }
     }
@@ -99,6 +118,6 @@ impl Call {
     }
 
     fn may_act(&self) -> bool {
-        self.phase == Phase::Live && !self.outbound.as_ref().is_some_and(|out| out.plays_clip())
+        self.phase == Phase::Live && !self.outbound.as_ref().is_some_and(Outbound::plays_clip)
     }
 }

@@ -126,11 +126,13 @@ impl Call {
 
     /// The end: both legs are told, the record is given out, and nothing follows.
     pub(super) fn end(&mut self, reason: EndReason, now: Instant) {
+        self.watch.pause();
         self.close_engine(reason);
         self.enter(Phase::Ended(reason), now);
         self.timers.clear_all();
         self.outputs.push_back(Output::Caller(caller::Command::HangUp));
         self.record.reason = reason;
+        self.record.left_undone += self.acts.clear();
         self.record.duration = now.saturating_duration_since(self.started);
         if let Some(inbound) = &self.inbound {
             self.record.inbound = inbound.stats;

@@ -58,7 +58,7 @@ impl Call {
             }
             Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => {}
         }
-        self.take_turns();
+        self.take_turns(now);
     }
 
     /// When [`Self::flow`] will next have something to do without an input.
@@ -69,6 +69,7 @@ impl Call {
             Phase::Live | Phase::Held => [
                 self.away,
                 outbound.and_then(|track| track.governor.next_deadline()),
+                outbound.and_then(|track| track.clip_deadline()),
                 self.inbound.as_ref().and_then(|track| track.next_deadline()),
                 self.speed.as_ref().and_then(SpeedWatch::next_deadline),
             ]
@@ -117,6 +118,7 @@ impl Call {
             }
             outbound.governor.skipped(Duration::from_millis(unfed.saturating_sub(self.unfed_ms)));
         }
+        self.caller_heard_ms += unfed.saturating_sub(self.unfed_ms);
         self.unfed_ms = unfed;
     }
 
@@ -180,14 +182,15 @@ impl Call {
     }
 
     /// Notes who was heard when.
-    fn take_turns(&mut self) {
+    fn take_turns(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.started);
         if let (Some(inbound), Some(live)) = (&mut self.inbound, self.live) {
             for speech in inbound.take_speech() {
                 let from = live + Duration::from_millis(self.caller_heard_ms);
                 self.caller_heard_ms += FRAME_MS;
                 self.turns.heard(Side::Caller, from, speech);
                 if speech {
-                    self.watch.spoke(Side::Caller, from + FRAME);
+                    self.watch.spoke(Side::Caller, elapsed);
                 }
             }
         }

@@ -137,7 +137,16 @@ impl Call {
             Input::Timeout => {}
         }
         while let Some(timer) = self.timers.pop_due(now) {
-            self.signal(Signal::Timer(timer), now);
+            match timer {
+                Timer::Hold => self.unhold(now),
+                Timer::Start
+                | Timer::Wait
+                | Timer::Prime
+                | Timer::CallerSilence
+                | Timer::EngineSilence
+                | Timer::Duration
+                | Timer::Drain => self.signal(Signal::Timer(timer), now),
+            }
         }
         self.flow(now);
         self.act(now);

@@ -4,7 +4,7 @@ use super::timers::Timer;
 use crate::leg::{caller, engine};
 use crate::record::EndReason;
 
-/// Where a call stands. It only ever moves forward.
+/// Where a call stands. It only ever moves forward, but for Held, which goes back to Live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case", tag = "phase", content = "reason")]
 pub enum Phase {

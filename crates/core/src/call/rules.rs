@@ -73,6 +73,9 @@ impl Watch {
         self.forget();
         for index in 0..self.rules.len() {
             let Trigger::BotSays(pattern) = &self.rules[index].when else { continue };
+            if self.states[index].is_over {
+                continue;
+            }
             if let Some(end) = pattern.find(&self.said, self.states[index].from) {
                 self.states[index].from = end;
                 self.meet(index);

@@ -463,7 +463,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Timeout),
         Just(Input::Caller(caller::Event::Started(Format::Mulaw))),
         Just(Input::Caller(caller::Event::Started(Format::Opus))),
-        (0usize..700).prop_map(|length| { Input::Caller(audio(Audio::Mulaw(vec![0x55; length]))) }),
+        (0usize..700).prop_map(spoken),
         packet.prop_map(|bytes| Input::Engine(E::Audio(Audio::Opus(bytes)))),
         Just(Input::Caller(caller::Event::MarkPlayed(Mark { generation: 0, number: 1 }))),
         Just(Input::Caller(caller::Event::Digit('5'))),
@@ -479,6 +479,54 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Control(Control::Unhold)),
         (0usize..4).prop_map(|rule| Input::Control(Control::Rule(rule))),
     ]
+}
+
+fn spoken(samples: usize) -> Input {
+    Input::Caller(audio(Audio::Mulaw(vec![0x55; samples])))
+}
+
+/// What a call that goes on is told: nothing in it ends the call at once.
+fn lively_input() -> impl Strategy<Value = Input> {
+    use engine::Event as E;
+    let words = prop::sample::select(vec![" a ", " b", "a a ", "\u{e4} "]);
+    let event = |event| Just(Input::Caller(event));
+    prop_oneof![
+        4 => (0usize..700).prop_map(spoken),
+        4 => Just(Input::Engine(engine_packet())),
+        2 => words.prop_map(|text| Input::Engine(E::Text(text.into()))),
+        1 => event(caller::Event::Digit('5')),
+        1 => event(caller::Event::Started(Format::Mulaw)),
+        1 => event(caller::Event::MarkPlayed(Mark { generation: 0, number: 1 })),
+        1 => Just(Input::Control(Control::Hold)),
+        1 => Just(Input::Control(Control::Unhold)),
+        1 => (0usize..5).prop_map(|rule| Input::Control(Control::Rule(rule))),
+        1 => Just(Input::Timeout),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_live_call_is_told_it_keeps_its_deadlines_and_ends_once(
+        steps in proptest::collection::vec((lively_input(), 0u64..150), 0..120),
+        leaves_at in 0usize..120,
+    ) {
+        let mut bench = Bench::live_with(&rules::all());
+        for (index, (input, ms)) in steps.into_iter().enumerate() {
+            bench.pass(Duration::from_millis(ms));
+            bench.input(input);
+            bench.obey();
+            if index == leaves_at {
+                bench.input(Input::Control(Control::Hold));
+                bench.caller(caller::Event::Left(Left::HungUp));
+            }
+            prop_assert!(bench.deadline.is_none_or(|deadline| deadline >= bench.now));
+        }
+        bench.pass(Duration::from_secs(1000));
+        prop_assert_eq!(bench.records().len(), 1);
+        prop_assert!(matches!(bench.outputs.last(), Some(Output::Event(Event::Ended(_)))));
+    }
 }
 
 proptest! {

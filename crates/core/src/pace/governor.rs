@@ -3,6 +3,7 @@
 
 mod counters;
 mod queue;
+mod relaxed;
 
 use std::time::{Duration, Instant};
 
@@ -240,12 +241,6 @@ impl Governor {
     /// The caller's side stalls: how late the engine is tells nothing of the engine.
     pub(crate) const fn upset(&mut self, now: Instant) {
         self.arrivals.upset(now);
-    }
-
-    /// The engine speaks as fast as it likes, not in real time: what it says may wait, and none of
-    /// it is left out.
-    pub(crate) const fn relax(&mut self) {
-        self.relaxed = true;
     }
 
     /// Notes audio that the engine will never make, since it was not fed for so long.

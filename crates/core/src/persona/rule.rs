@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::Clip;
 
 /// Longest [`Pattern`], in bytes.
 pub const PATTERN_LIMIT: usize = 500;
+
+/// Memory of a regular expression at most: what takes more takes long to search as well.
+const REGEX_BYTES: usize = 256 * 1024;
 
 /// What is done when something happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +133,8 @@ impl Pattern {
     }
 
     /// A regular expression in the syntax of the `regex` crate, searched in the bot's words as
-    /// they are, with one space between them. It is tried after each word.
+    /// they are, with one space between them. It is tried after each word, in the latest of them
+    /// alone, so `^` and `$` mean little.
     ///
     /// # Errors
     /// [`PatternError`] for one that cannot be understood, is long, or matches the empty text.
@@ -138,7 +142,7 @@ impl Pattern {
         if text.len() > PATTERN_LIMIT {
             return Err(PatternError::TooLong);
         }
-        let regex = Regex::new(text).map_err(|error| {
+        let regex = RegexBuilder::new(text).size_limit(REGEX_BYTES).build().map_err(|error| {
             // The library shows the place in several lines, of which the last names the trouble.
             let shown = error.to_string();
             let last = shown.lines().next_back().unwrap_or_default();

@@ -109,12 +109,13 @@ impl Digests {
     fn act(&mut self, action: &Action) {
         self.decided(&[12]);
         match action {
-            Action::Webhook(text) | Action::SendDigits(text) => self.text(text),
+            Action::SendDigits(text) => self.text(text),
             Action::Transfer { to, say } => {
                 self.text(to);
                 self.text(say.as_deref().unwrap_or_default());
             }
-            Action::Play(_) | Action::HangUp => {}
+            // Of an address a tape keeps but the host.
+            Action::Webhook(_) | Action::Play(_) | Action::HangUp => {}
         }
     }
 

@@ -52,7 +52,7 @@ pub enum When {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Then {
-    /// [`Action::Webhook`].
+    /// [`Action::Webhook`]: scheme and host alone, since the rest may be a secret.
     Webhook(String),
     /// [`Action::Play`].
     Play {
@@ -93,7 +93,7 @@ impl TapedRule {
         };
         let text = |text: &String| if keeps.words { text.clone() } else { masked(text) };
         let then = |action: &Action| match action {
-            Action::Webhook(url) => Then::Webhook(text(url)),
+            Action::Webhook(url) => Then::Webhook(text(&origin(url))),
             Action::Play(clip) => {
                 let (hz, sound) = who::taped_clip(clip, keeps);
                 Then::Play { hz, sound }
@@ -139,4 +139,12 @@ impl TapedRule {
         let then = self.then.iter().map(then).collect::<Result<_, ClipError>>()?;
         Ok(Rule { name: self.name.clone(), when, again: self.again, then })
     }
+}
+
+/// Scheme and host of an address.
+fn origin(url: &str) -> String {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host..].find('/').map_or(url.len(), |at| host + at);
+    let host = url[host..end].rsplit('@').next().unwrap_or_default();
+    format!("{}://{host}", url.split("://").next().unwrap_or_default())
 }

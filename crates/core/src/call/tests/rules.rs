@@ -30,7 +30,7 @@ pub(super) fn all() -> [Rule; 4] {
 
 impl Bench {
     /// As whoever drives a call does it: rules that were met are acted on.
-    fn obey(&mut self) {
+    pub(super) fn obey(&mut self) {
         let met = |event: &Event| if let Event::RuleMet(rule) = event { Some(*rule) } else { None };
         let rules: Vec<usize> = self.events().filter_map(met).collect();
         self.outputs.retain(|output| !matches!(output, Output::Event(Event::RuleMet(_))));
@@ -232,4 +232,75 @@ fn a_caller_who_left_and_is_not_brought_back_is_lost_at_once() {
     bench.caller(caller::Event::Left(Left::HungUp));
     bench.input(Input::Control(Control::Unhold));
     assert_eq!(bench.reason(), EndReason::CallerLost);
+}
+
+#[test]
+fn a_caller_who_never_left_is_not_taken_for_one_who_did_not_come_back() {
+    let mut bench = Bench::live();
+    bench.input(Input::Control(Control::Hold));
+    bench.talk(31_000, &engine_packet());
+    assert_eq!(bench.call.phase, Phase::Live);
+}
+
+#[test]
+fn keys_are_sent_one_after_the_other() {
+    let send = |keys: &str| Action::SendDigits(keys.to_owned());
+    let mut again = rule(Trigger::CallerPresses("1".into()), vec![send("12")]);
+    again.again = true;
+    let mut bench = Bench::live_with(&[again]);
+    bench.caller(caller::Event::Digit('1'));
+    bench.caller(caller::Event::Digit('1'));
+    bench.obey();
+    assert_eq!((bench.acts().len(), bench.call.phase), (1, Phase::Held));
+    bench.caller(caller::Event::Left(Left::HungUp));
+    bench.caller(caller::Event::Started(Format::Mulaw));
+    assert_eq!((bench.acts().len(), bench.call.phase), (2, Phase::Held));
+    bench.caller(caller::Event::Left(Left::HungUp));
+    bench.input(Input::Control(Control::Unhold));
+    assert_eq!(bench.records()[0].left_undone, 0);
+}
+
+#[test]
+fn an_address_is_told_at_once_and_what_is_left_undone_is_counted() {
+    let keys = |key: &str| Trigger::CallerPresses(key.into());
+    let webhook = Action::Webhook("https://a.example/".into());
+    let rules = [
+        rule(keys("1"), vec![clip(), Action::HangUp]),
+        rule(keys("2"), vec![webhook.clone(), clip()]),
+    ];
+    let mut bench = Bench::live_with(&rules);
+    bench.talk(400, &engine_packet());
+    bench.caller(caller::Event::Digit('1'));
+    bench.caller(caller::Event::Digit('2'));
+    bench.obey();
+    bench.caller(caller::Event::Left(Left::HungUp));
+    assert_eq!(bench.acts(), [&webhook]);
+    assert_eq!(bench.records()[0].left_undone, 2);
+}
+
+#[test]
+fn nothing_follows_the_end_not_even_a_rule_that_the_last_word_meets() {
+    let mut bench = Bench::live_with(&[rule(says("bye"), vec![Action::HangUp])]);
+    bench.engine(engine::Event::Text(" bye".into()));
+    bench.caller(caller::Event::Left(Left::HungUp));
+    assert!(matches!(bench.outputs.last(), Some(Output::Event(Event::Ended(_)))));
+}
+
+#[test]
+fn a_recording_is_heard_even_if_the_engine_says_nothing_at_all() {
+    let keys = Trigger::CallerPresses("1".into());
+    let mut bench = Bench::with_rules(&[rule(keys, vec![clip(), Action::HangUp])]);
+    bench.caller(caller::Event::Started(Format::Mulaw));
+    let pcm = Format::Pcm(crate::audio::frame::Rate::Hz8000);
+    bench.engine(engine::Event::Connected(Link { format: pcm, lockstep: false }));
+    bench.engine(engine::Event::Ready);
+    bench.caller(caller::Event::Digit('1'));
+    bench.obey();
+    for _ in 0..100 {
+        bench.frame();
+    }
+    assert_eq!(bench.call.phase, Phase::Draining(EndReason::HungUp));
+    let played = bench.heard();
+    assert!((8000..8400).contains(&played.len()), "{}", played.len());
+    assert!(played[..7000].iter().all(|sample| sample.abs_diff(5000) < 300));
 }

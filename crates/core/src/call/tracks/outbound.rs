@@ -99,7 +99,20 @@ impl Outbound {
 
     /// The next message for the caller, if one is due; up to four frames of it.
     pub(crate) fn pop(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
-        self.message(MESSAGE_FRAMES, now, |governor| governor.pop(now))
+        let message = self.message(MESSAGE_FRAMES, now, |governor| governor.pop(now))?;
+        if message.is_some() || !self.plays_alone() || self.governor.carrier_depth(now) > START_LOW
+        {
+            return Ok(message);
+        }
+        // An engine that speaks when it likes may say nothing in whose place it could be played.
+        let mut message = None;
+        for _ in 0..MESSAGE_FRAMES {
+            match self.clip.as_mut().and_then(Iterator::next) {
+                Some(frame) => message = self.start_frame(message, &frame, now)?,
+                None => self.clip = None,
+            }
+        }
+        Ok(message)
     }
 
     /// Plays a recording from now on, in place of what the engine says meanwhile.
@@ -116,7 +129,7 @@ impl Outbound {
     pub(crate) const fn unheard(&mut self) {
         self.stats.out_ms -= self.given_ms;
         self.stats.unheard_ms += self.given_ms;
-        self.stats.messages -= 1;
+        self.stats.messages -= (self.given_ms > 0) as u64;
         self.given_ms = 0;
     }
 
@@ -164,9 +177,19 @@ impl Outbound {
         self.start.as_ref().and_then(|_| self.governor.falls_to(START_LOW))
     }
 
+    /// When [`Self::pop`] will next give a part of a recording for which the engine makes no room.
+    pub(crate) fn clip_deadline(&self) -> Option<Instant> {
+        self.plays_alone().then(|| self.governor.falls_to(START_LOW)).flatten()
+    }
+
     /// The frames handed over since this was last asked.
     pub(crate) fn take_heard(&mut self) -> std::vec::Drain<'_, Heard> {
         self.heard.drain(..)
+    }
+
+    /// Whether a recording is played that waits for no engine.
+    const fn plays_alone(&self) -> bool {
+        self.clip.is_some() && self.governor.is_relaxed()
     }
 
     fn start_frame(

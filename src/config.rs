@@ -25,6 +25,7 @@ mod start;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod twilio;
 mod variables;
 mod webhooks;
@@ -38,6 +39,7 @@ pub use personas::Personas;
 pub use rules::{TRANSFER_SAY_CHARACTERS, are_keys};
 pub use secret::Secret;
 pub use tape::{TapeConfig, TapeFlags};
+pub use tunnel::{TunnelConfig, TunnelFlags, TunnelKind};
 pub use twilio::{SharedKey, TwilioAccount, TwilioConfig, UpgradeSignature};
 pub use variables::{Filled, Variables, is_name};
 pub use webhooks::{
@@ -77,6 +79,9 @@ pub struct Flags {
     /// What is recorded.
     #[command(flatten)]
     pub tape: TapeFlags,
+    /// Which tunnel is opened: `voice-bot serve` alone has flags for it.
+    #[arg(skip)]
+    pub tunnel: TunnelFlags,
 }
 
 /// The whole configuration, one slice for each part of the program.
@@ -110,6 +115,8 @@ pub struct Config {
     pub api_token: Option<Secret<String>>,
     /// Whom to ask about a caller.
     pub lookup: LookupConfig,
+    /// The tunnel that `voice-bot serve` opens first; its address is then the public URL.
+    pub tunnel: Option<TunnelConfig>,
 }
 
 impl Config {

@@ -207,13 +207,19 @@ pub fn base_url(config: &ServerConfig, address: SocketAddr) -> Url {
 /// The address at which programs on this machine reach a server that listens on `address`.
 #[must_use]
 pub fn local_url(address: SocketAddr) -> Url {
+    let text = format!("http://{}/", local_address(address));
+    text.parse().expect("a socket address is a host and a port")
+}
+
+/// The same as a socket address.
+#[must_use]
+pub const fn local_address(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
-    let text = format!("http://{}/", SocketAddr::new(ip, address.port()));
-    text.parse().expect("a socket address is a host and a port")
+    SocketAddr::new(ip, address.port())
 }
 
 /// The PersonaPlex engines of a configuration.

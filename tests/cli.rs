@@ -115,6 +115,8 @@ fn what_is_wrong_in_the_arguments_is_named_with_its_fix() {
         (&["engine", "--greeting", "absent.wav"], &["--greeting", "absent.wav", "WAV"]),
         (&["engine", "--greeting", "text.wav"], &["--greeting", "text.wav", "WAV"]),
         (&["engine", "--behaviour", "sing"], &["--behaviour", "sing", "parrot"]),
+        (&["serve", "--tunnel", "cloud"], &["--tunnel", "cloud", "ngrok"]),
+        (&["serve", "--tunnel-domain", "a.b"], &["--tunnel"]),
         (&["serve", "--tape-words"], &["--tape-words", "--tape DIR"]),
         (&["demo", "--tape-audio"], &["--tape-audio", "--tape DIR"]),
         (&["serve", "--tape", "text.wav"], &["--tape", "text.wav", "name a folder"]),
@@ -130,6 +132,28 @@ fn what_is_wrong_in_the_arguments_is_named_with_its_fix() {
     drop(taken);
     let dialled = ["dial", "--wav", "call.wav", "--webhook", &url];
     refuses(here, &dialled, &[&url, "is the server running"]);
+}
+
+#[cfg(not(feature = "ngrok"))]
+#[test]
+fn a_tunnel_that_is_not_built_in_is_named_with_the_command_that_builds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["--tunnel ngrok", "cargo build --release --features ngrok", "PUBLIC_URL"];
+    refuses(folder.path(), &["serve", "--tunnel", "ngrok"], &words);
+}
+
+#[cfg(feature = "ngrok")]
+#[test]
+fn a_tunnel_that_cannot_be_asked_for_is_refused_before_anything_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let tunnel = ["serve", "--port", "0", "--tunnel", "ngrok"];
+    refuses(here, &tunnel, &["NGROK_AUTHTOKEN is missing", "dashboard.ngrok.com"]);
+    let beside = [&tunnel[..], &["--public-url", "https://bot.example.com"]].concat();
+    refuses(here, &beside, &["--public-url", "https://bot.example.com", "--tunnel"]);
+    std::fs::write(here.join(".env"), "NGROK_AUTHTOKEN=sesame\n").unwrap();
+    refuses(here, &tunnel, &["--tunnel", "strangers", "set TWILIO_AUTH_TOKEN"]);
+    assert!(!refusal(here, &tunnel).contains("sesame"));
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod number;
 mod replay;
 mod serve;
 mod shutdown;
+#[cfg(feature = "ngrok")]
+mod tunnel;
 
 use std::process::ExitCode;
 

@@ -3,19 +3,23 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 use voice_bot::Server;
-use voice_bot::config::{Config, Flags, TapeConfig, environment};
+use voice_bot::config::{Config, Flags, TapeConfig, TunnelFlags, environment};
 use voice_bot::engine::Engine;
 use voice_bot::engine::demo::{DemoOptions, DemoServer};
 use voice_bot::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
+#[cfg(feature = "ngrok")]
+use voice_bot::serve::local_address;
 use voice_bot::serve::{base_url, local_url};
 use voice_bot::tape::Tapes;
 use voice_bot::telemetry;
 
 use super::shutdown;
+#[cfg(feature = "ngrok")]
+use super::tunnel::Tunnel;
 
 /// Most demo engines in one process.
 const DEMO_ENGINES: i64 = 1000;
@@ -35,6 +39,8 @@ pub(super) struct Args {
         value_parser = clap::value_parser!(u16).range(1..=DEMO_ENGINES)
     )]
     demo: Option<u16>,
+    #[command(flatten)]
+    tunnel: TunnelFlags,
 }
 
 /// What a server is started with.
@@ -53,16 +59,22 @@ impl Ready {
 /// Reads the configuration.
 ///
 /// # Errors
-/// When it is wrong.
+/// When it is wrong, or asks for a tunnel in a program that can open none.
 pub(super) fn prepare(args: Args) -> anyhow::Result<Ready> {
-    let config = Config::load(&args.config, &environment()?)?;
+    ensure!(
+        args.tunnel.tunnel.is_none() || cfg!(feature = "ngrok"),
+        "--tunnel ngrok is not built in; rebuild with `cargo build --release --features ngrok`, or \
+         run `ngrok http 8080` beside this server and set PUBLIC_URL to the address that it shows"
+    );
+    let flags = Flags { tunnel: args.tunnel, ..args.config };
+    let config = Config::load(&flags, &environment()?)?;
     Ok(Ready { config, demo: args.demo })
 }
 
 /// Serves until Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When the address cannot be listened on, or the tunnel cannot be opened.
 pub(super) async fn run(Ready { config, demo }: Ready) -> anyhow::Result<()> {
     telemetry::init(&config.log)?;
     prepare_tapes(&config.tape)?;
@@ -71,6 +83,8 @@ pub(super) async fn run(Ready { config, demo }: Ready) -> anyhow::Result<()> {
         format!("server.port: cannot listen on {address}; choose another with --host or --port")
     })?;
     let bound = listener.local_addr().context("cannot read the address listened on")?;
+    #[cfg(feature = "ngrok")]
+    let (config, tunnel) = open_tunnel(config, bound).await?;
     let base = base_url(&config.server, bound);
     let (server, demo) = match demo {
         Some(count) => {
@@ -85,8 +99,29 @@ pub(super) async fn run(Ready { config, demo }: Ready) -> anyhow::Result<()> {
     let webhook = base.join("twiml").unwrap_or(base);
     info!(address = %local_url(bound), %webhook, demo = demo.is_some(), "listening");
     server.run(listener, asked).await;
+    #[cfg(feature = "ngrok")]
+    if let Some(tunnel) = tunnel {
+        tunnel.close().await;
+    }
     info!("stopped");
     Ok(())
+}
+
+/// Opens the tunnel, if there is to be one, and takes its address for the public URL.
+///
+/// # Errors
+/// When it cannot be opened.
+#[cfg(feature = "ngrok")]
+async fn open_tunnel(
+    mut config: Config,
+    bound: SocketAddr,
+) -> anyhow::Result<(Config, Option<Tunnel>)> {
+    let Some(wanted) = &config.tunnel else { return Ok((config, None)) };
+    let tunnel = Tunnel::open(wanted, local_address(bound)).await?;
+    let url = &tunnel.url;
+    info!("the tunnel is open: Twilio's webhook is {}", url.join("twiml")?);
+    config.server.public_url = Some(url.clone());
+    Ok((config, Some(tunnel)))
 }
 
 /// Makes sure that calls can be recorded, if they are to be, and says that they are.

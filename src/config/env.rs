@@ -29,6 +29,10 @@ pub(super) const VOICE_BOT_WEBHOOK_SECRET_FILE: &str = "VOICE_BOT_WEBHOOK_SECRET
 pub(super) const VOICE_BOT_LOOKUP_TOKEN: &str = "VOICE_BOT_LOOKUP_TOKEN";
 /// A file that holds it.
 pub(super) const VOICE_BOT_LOOKUP_TOKEN_FILE: &str = "VOICE_BOT_LOOKUP_TOKEN_FILE";
+/// Token of the ngrok account: a secret.
+pub(super) const NGROK_AUTHTOKEN: &str = "NGROK_AUTHTOKEN";
+/// A file that holds it.
+pub(super) const NGROK_AUTHTOKEN_FILE: &str = "NGROK_AUTHTOKEN_FILE";
 /// `server.public_url`.
 pub(super) const PUBLIC_URL: &str = "PUBLIC_URL";
 /// `server.host`.
@@ -45,7 +49,7 @@ pub(super) const PERSONAPLEX_VOICE_PROMPT: &str = "PERSONAPLEX_VOICE_PROMPT";
 pub(super) const PERSONAPLEX_TEXT_PROMPT: &str = "PERSONAPLEX_TEXT_PROMPT";
 
 /// Every environment variable that is read.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 20] = [
     PERSONAPLEX_URL,
     PERSONAPLEX_VOICE_PROMPT,
     PERSONAPLEX_TEXT_PROMPT,
@@ -60,6 +64,8 @@ pub const NAMES: [&str; 18] = [
     VOICE_BOT_WEBHOOK_SECRET_FILE,
     VOICE_BOT_LOOKUP_TOKEN,
     VOICE_BOT_LOOKUP_TOKEN_FILE,
+    NGROK_AUTHTOKEN,
+    NGROK_AUTHTOKEN_FILE,
     PUBLIC_URL,
     SERVER_HOST,
     SERVER_PORT,

@@ -4,11 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Flags;
-use super::TapeFlags;
 use super::env;
 use super::error::{ConfigError, Origin};
 use super::raw::RawConfig;
+use super::{Flags, TapeFlags, TunnelKind};
 
 /// A text and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +47,10 @@ pub(super) struct Overrides {
     pub(super) webhook_secret_file: Option<Given>,
     pub(super) lookup_token: Option<Given>,
     pub(super) lookup_token_file: Option<Given>,
+    pub(super) tunnel: Option<Given>,
+    pub(super) tunnel_domain: Option<Given>,
+    pub(super) ngrok_authtoken: Option<Given>,
+    pub(super) ngrok_authtoken_file: Option<Given>,
     pub(super) tape: TapeFlags,
 }
 
@@ -86,6 +89,13 @@ impl Overrides {
             webhook_secret_file: variable(env::VOICE_BOT_WEBHOOK_SECRET_FILE),
             lookup_token: variable(env::VOICE_BOT_LOOKUP_TOKEN),
             lookup_token_file: variable(env::VOICE_BOT_LOOKUP_TOKEN_FILE),
+            tunnel: flag(
+                "--tunnel",
+                flags.tunnel.tunnel.map(|TunnelKind::Ngrok| "ngrok".to_owned()),
+            ),
+            tunnel_domain: flag("--tunnel-domain", flags.tunnel.tunnel_domain.clone()),
+            ngrok_authtoken: variable(env::NGROK_AUTHTOKEN),
+            ngrok_authtoken_file: variable(env::NGROK_AUTHTOKEN_FILE),
             tape: flags.tape.clone(),
         }
     }

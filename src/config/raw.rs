@@ -253,6 +253,7 @@ fn explain_unknown(
     if ["twilio", "token", "secret", "password", "account_sid"].iter().any(|w| lower.contains(w)) {
         let variables = match section {
             "webhooks" => "VOICE_BOT_WEBHOOK_SECRET",
+            _ if lower.contains("ngrok") => "NGROK_AUTHTOKEN",
             _ => "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN",
         };
         return ConfigError::SecretInFile { file, line, key: key.to_owned(), variables };

@@ -11,7 +11,8 @@ use super::layers::{Given, Layers};
 use super::rules::May;
 use super::{
     CallConfig, Config, EngineConfig, LatencyConfig, LogConfig, LogFilter, LogFilterError,
-    LogFormat, SayConfig, ServerConfig, Trust, lookup, outbound, personas, tape, twilio, webhooks,
+    LogFormat, SayConfig, ServerConfig, Trust, lookup, outbound, personas, tape, tunnel, twilio,
+    webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -20,6 +21,7 @@ const SAY_LIMIT: usize = 4096;
 pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
     let engine = engine(layers)?;
     let server = server(layers)?;
+    let tunnel = tunnel::resolve(layers)?;
     let outbound = outbound::resolve(layers)?;
     let webhooks = webhooks::resolve(layers)?;
     let may = May { dial: &outbound.toll.allow, tell: webhooks.secret.is_some() };
@@ -27,6 +29,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
     Ok(Config {
         twilio: twilio::resolve(layers, &server)?,
         api_token: outbound::api_token(layers)?,
+        tunnel,
         webhooks,
         lookup: lookup::resolve(layers)?,
         server,

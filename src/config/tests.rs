@@ -130,6 +130,7 @@ fn every_flag_and_variable_arrives() {
         log_level: Some("debug".to_owned()),
         log_format: Some("json".to_owned()),
         tape: TapeFlags { tape: Some("tapes".into()), tape_words: true, tape_audio: true },
+        tunnel: TunnelFlags::default(),
     };
     let by_flags = load(&[], &flags, &[("TWILIO_AUTH_TOKEN", "hunter2")]).unwrap();
     let variables = [

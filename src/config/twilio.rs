@@ -191,16 +191,24 @@ fn webhook_signature(
 ) -> Result<bool, ConfigError> {
     let key = "twilio.webhook_signature";
     let given = layers.text(None, key, layers.raw.twilio.webhook_signature.as_ref());
+    let tunnel = layers.overrides.tunnel.as_ref();
     let token_missing = |origin: Origin| {
-        let fix = "set TWILIO_AUTH_TOKEN, which the Twilio console shows below the account SID; \
-                   or, behind a gate of your own, listen on 127.0.0.1 and set \
-                   twilio.webhook_signature = \"off\"";
+        let mut fix = "set TWILIO_AUTH_TOKEN, which the Twilio console shows below the account SID"
+            .to_owned();
+        if tunnel.is_none() {
+            fix += "; or, behind a gate of your own, listen on 127.0.0.1 and set \
+                    twilio.webhook_signature = \"off\"";
+        }
         let problem = "lets strangers call, and without TWILIO_AUTH_TOKEN nobody can tell them \
                        from Twilio";
         (origin, problem, fix)
     };
     match given {
         Some(given) if given.text == "off" => {
+            if let Some(tunnel) = tunnel {
+                let fix = format!("set it to \"require\", or start without {}", tunnel.origin);
+                return Err(given.refuse("lets strangers call through the tunnel", fix));
+            }
             if !server.host.is_loopback() {
                 let fix = "set it to \"require\", or listen on 127.0.0.1";
                 return Err(given.refuse("lets the whole network call", fix));
@@ -230,6 +238,9 @@ fn open_door(layers: &Layers<'_>, server: &ServerConfig) -> Option<(Origin, Stri
         let origin = layers.overrides.host.as_ref().map(|given| given.origin.clone());
         let origin = origin.unwrap_or_else(|| layers.key("server.host"));
         return Some((origin, server.host.to_string()));
+    }
+    if let Some(tunnel) = &layers.overrides.tunnel {
+        return Some((tunnel.origin.clone(), tunnel.text.clone()));
     }
     let url = server.public_url.as_ref()?;
     let own = match url.host()? {

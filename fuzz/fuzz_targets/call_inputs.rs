@@ -1,6 +1,7 @@
 //! Two-byte inputs to one call, in any order: it must keep its promises and come to an end.
 #![no_main]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
@@ -8,7 +9,7 @@ use voice_bot_core::audio::frame::Rate;
 use voice_bot_core::call::{Call, Config, Control, Event, Input, Output};
 use voice_bot_core::id::CallId;
 use voice_bot_core::leg::{Audio, Format, Mark, caller, engine};
-use voice_bot_core::persona::Persona;
+use voice_bot_core::persona::{Action, Clip, Pattern, Persona, Rule, Trigger};
 
 /// More deadlines than this, with no input between them, are a call that never ends.
 const MOST_DEADLINES: usize = 100_000;
@@ -60,8 +61,14 @@ fn read([kind, value]: [u8; 2]) -> Option<Input> {
         16 => engine_says(engine::Event::Fault),
         17 => engine_says(engine::Event::OpenFailed(engine::OpenError::Busy)),
         18 => engine_says(engine::Event::Closed(engine::Closed::ByEngine(1000))),
-        _ if value < 128 => Some(Input::Control(Control::HangUp)),
-        _ => Some(Input::Control(Control::ShutDown)),
+        _ => Some(Input::Control(match value {
+            0..64 => Control::HangUp,
+            64..80 => Control::ShutDown,
+            80..96 => Control::Transfer,
+            96..160 => Control::Hold,
+            160..192 => Control::Unhold,
+            _ => Control::Rule(usize::from(value % 6)),
+        })),
     }
 }
 
@@ -82,6 +89,23 @@ fn audio(value: u8, bytes: Vec<u8>) -> Audio {
     }
 }
 
+/// One rule of each kind; texts of these calls are one letter over and over.
+fn rules() -> [Rule; 5] {
+    let rule = |name: &str, when, then| Rule { name: name.to_owned(), when, again: true, then };
+    let clip = Clip::new(8000, vec![1000; 4000]).expect("half a second is a clip");
+    let regex = Pattern::regex("a{9,}|z+").expect("it matches something");
+    let phrase = Pattern::phrase("bb").expect("it has letters");
+    let key = Trigger::CallerPresses("55".to_owned());
+    let url = "https://example.com/".to_owned();
+    [
+        rule("says", Trigger::BotSays(regex), vec![Action::SendDigits("12".to_owned())]),
+        rule("bb", Trigger::BotSays(phrase), vec![Action::Play(Arc::new(clip))]),
+        rule("key", key, vec![Action::Webhook(url), Action::SendDigits("3".to_owned())]),
+        rule("silence", Trigger::Silence(Duration::from_secs(3)), vec![Action::HangUp]),
+        rule("long", Trigger::Lasts(Duration::from_secs(9)), vec![Action::SendDigits("4".into())]),
+    ]
+}
+
 /// A call with its clock, and what has been seen of it.
 struct World {
     call: Call,
@@ -90,15 +114,18 @@ struct World {
     ended: usize,
     engine_open: bool,
     engine_was_opened: bool,
+    /// Rules that were met and are to be acted on.
+    met: Vec<usize>,
 }
 
 impl World {
     fn new(now: Instant) -> Self {
         let name = "test".to_owned();
         let persona = Persona::new(name.clone(), "NATF2.pt", name);
+        let persona = Persona { rules: rules().into(), ..persona };
         let call = Call::new(CallId::new("CA1"), persona, Config::default(), now);
-        let (deadline, ended) = (None, 0);
-        Self { call, now, deadline, ended, engine_open: false, engine_was_opened: false }
+        let (deadline, ended, met) = (None, 0, Vec::new());
+        Self { call, now, deadline, ended, engine_open: false, engine_was_opened: false, met }
     }
 
     fn feed(&mut self, input: Input) {
@@ -107,6 +134,9 @@ impl World {
         }
         self.call.handle_input(input, self.now);
         self.drain();
+        for rule in std::mem::take(&mut self.met) {
+            self.feed(Input::Control(Control::Rule(rule)));
+        }
     }
 
     /// Lets time pass, stopping at each deadline as whoever drives the call must.
@@ -140,6 +170,7 @@ impl World {
     fn note(&mut self, output: Output) {
         match output {
             Output::Event(Event::Ended(_)) => self.ended += 1,
+            Output::Event(Event::RuleMet(rule)) => self.met.push(rule),
             Output::Engine(engine::Command::Open(_)) => {
                 assert!(!self.engine_was_opened, "the engine is opened twice");
                 (self.engine_open, self.engine_was_opened) = (true, true);
@@ -152,7 +183,7 @@ impl World {
                 assert!(self.engine_open, "audio for an engine that is not open");
                 assert_ne!(audio, Audio::Opus(Vec::new()), "an empty packet");
             }
-            Output::Caller(_) | Output::Event(_) | Output::Timeout(_) => {}
+            Output::Caller(_) | Output::Event(_) | Output::Act(_) | Output::Timeout(_) => {}
         }
     }
 }

@@ -45,10 +45,15 @@ fn of_persona(config: &Config, persona: &Persona, is_default: bool) -> Finding {
         Some(sentence) => format!("{sentence:?}, then {}", persona.start),
         None => persona.start.to_string(),
     };
+    let rules: Vec<_> = persona.rules.iter().map(|rule| rule.name.as_str()).collect();
+    let rules = match rules[..] {
+        [] => String::new(),
+        [..] => format!("; has the rules {}", rules.join(", ")),
+    };
     let what = format!(
         "{}{answers}: voice {}, prompt of {characters} characters, about {tokens} tokens; it \
          speaks after an estimated {:.0} s on a fast GPU, {:.0} s on one that just keeps up, and \
-         remembers its prompt for about {:.0} s; starts with {start}",
+         remembers its prompt for about {:.0} s; starts with {start}{rules}",
         persona.name,
         persona.voice,
         fast.as_secs_f64(),

@@ -32,6 +32,7 @@
 //!             Output::Engine(engine::Command::Audio(_)) => packets += 1,
 //!             Output::Engine(command) => println!("to the engine: {command:?}"),
 //!             Output::Event(event) => println!("{event:?}"),
+//!             Output::Act(act) => println!("for the carrier: {act:?}"),
 //!             Output::Timeout(_deadline) => break,
 //!         }
 //!     }

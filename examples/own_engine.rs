@@ -40,7 +40,7 @@ impl Engine for Beeper {
             tokio::spawn(converse(persona, far));
             // It speaks only now and then, so its silence does not mean that it has died.
             let link = Link { format: Format::Pcm(RATE), lockstep: false };
-            Ok(Session { link, port })
+            Ok(Session::new(link, port))
         })
     }
 

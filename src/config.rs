@@ -205,6 +205,8 @@ pub struct EngineConfig {
     pub handshake_timeout: Duration,
     /// Voice files beyond PersonaPlex's own that the servers have; each a plain name in `.pt`.
     pub extra_voices: Vec<String>,
+    /// How many free servers are kept connected and primed for the next callers.
+    pub warm: usize,
 }
 
 impl Default for EngineConfig {
@@ -216,6 +218,7 @@ impl Default for EngineConfig {
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(30),
             extra_voices: Vec::new(),
+            warm: 0,
         }
     }
 }

@@ -90,7 +90,12 @@ pub struct Driver {
 enum EngineLeg {
     None,
     Opening(BoxFuture<'static, Result<Opened, OpenError>>),
-    Open { port: EnginePort, lease: Box<dyn Lease> },
+    Open {
+        port: EnginePort,
+        lease: Box<dyn Lease>,
+        /// It was ready before the call came, which is to be told.
+        primed: bool,
+    },
 }
 
 /// Messages that a leg did not take in time.
@@ -234,7 +239,7 @@ impl Driver {
     /// Ends the session, or the attempt to open one. The lease is given back only when the session
     /// is gone, so that the next call never meets it.
     fn close_engine(&mut self, failed: bool) {
-        if let EngineLeg::Open { mut port, mut lease } =
+        if let EngineLeg::Open { mut port, mut lease, .. } =
             std::mem::replace(&mut self.engine, EngineLeg::None)
         {
             if failed {
@@ -306,10 +311,10 @@ impl EngineLeg {
             Self::None => future::pending().await,
             Self::Opening(opening) => match opening.await {
                 Ok(Opened { session, lease }) => {
-                    let Session { link, port } = session;
+                    let Session { link, port, primed } = session;
                     let Link { format, lockstep } = link;
                     debug!(?format, lockstep, "engine connected");
-                    *self = Self::Open { port, lease };
+                    *self = Self::Open { port, lease, primed };
                     engine::Event::Connected(link)
                 }
                 Err(error) => {
@@ -317,7 +322,11 @@ impl EngineLeg {
                     engine::Event::OpenFailed(error)
                 }
             },
-            Self::Open { port, lease } => match port.recv().await {
+            Self::Open { primed, .. } if *primed => {
+                *primed = false;
+                engine::Event::Ready
+            }
+            Self::Open { port, lease, .. } => match port.recv().await {
                 Some(event) => event,
                 None => {
                     // The session is gone already, so there is nothing to close or to wait for.

@@ -12,11 +12,14 @@ use tokio::time::sleep;
 use tracing::info;
 use url::Url;
 use voice_bot_core::pace::{clock, governor, speed};
+use voice_bot_core::persona::Persona;
 use voice_bot_core::turns;
 use voice_bot_core::{call, pool};
 
 use crate::api;
-use crate::config::{CallConfig, Config, EngineConfig, LatencyConfig, Secret, ServerConfig};
+use crate::config::{
+    CallConfig, Config, EngineConfig, LatencyConfig, Personas, Secret, ServerConfig,
+};
 use crate::engine::Engine;
 use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
 use crate::engine::socket::EndpointError;
@@ -110,7 +113,8 @@ impl Server {
         let switchboard = Switchboard::start(Settings {
             engines,
             call: call_config(&config.call, &config.latency, &config.engine),
-            pool: pool::Config::default(),
+            pool: pool::Config { warm: config.engine.warm, ..pool::Config::default() },
+            standbys: usual_personas(&config.personas),
             max_calls: config.server.max_calls,
             tapes: tapes.clone(),
             acts: Some(acts),
@@ -238,6 +242,20 @@ pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointEr
         })?))
     };
     config.urls.iter().map(engine).collect()
+}
+
+/// Who may be called next, the default persona first. Whom each call tells who is calling cannot be
+/// primed before.
+fn usual_personas(personas: &Personas) -> Vec<Persona> {
+    let numbers = personas.numbers().map(|(_, persona)| persona);
+    let mut usual: Vec<Persona> = Vec::new();
+    for persona in std::iter::once(personas.default_persona()).chain(numbers) {
+        let is_known = usual.iter().any(|known| known.name == persona.name);
+        if !is_known && personas.variables(&persona.name).next().is_none() {
+            usual.push(persona.clone());
+        }
+    }
+    usual
 }
 
 /// The core's view of the call limits. The core's own deadlines for opening and priming come after

@@ -4,7 +4,9 @@
 
 mod board;
 mod lease;
+mod open;
 mod reports;
+mod standby;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::warn;
 use voice_bot_core::call::{self, Control, Event, Snapshot};
 use voice_bot_core::id::CallId;
-use voice_bot_core::persona::{Action, Persona};
+use voice_bot_core::persona::{Action, Persona, SessionKey};
 use voice_bot_core::pool::{self, Occupancy};
 use voice_bot_core::record::{CallRecord, Report};
 
@@ -22,7 +24,8 @@ use crate::port::CallerPort;
 use crate::tape::Tapes;
 use crate::webhooks::Webhooks;
 use board::Board;
-use lease::SlotLease;
+use lease::Taken;
+use standby::StandbyId;
 
 /// Requests that may wait for the switchboard's task.
 const REQUESTS: usize = 1024;
@@ -37,6 +40,9 @@ pub struct Settings {
     pub call: call::Config,
     /// The pool's patience.
     pub pool: pool::Config,
+    /// Whom sessions may be primed for before they call, the usual persona first; how many, `pool`
+    /// says.
+    pub standbys: Vec<Persona>,
     /// Most calls at once.
     pub max_calls: usize,
     /// Where calls are recorded, if they are.
@@ -131,7 +137,11 @@ pub struct Switchboard {
 enum Request {
     Admit(CallId, Persona, Box<About>, oneshot::Sender<Result<(), Refusal>>),
     Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<(), Refusal>>),
-    Take(CallId, oneshot::Sender<Option<(SlotLease, Arc<dyn Engine>)>>),
+    Take(CallId, SessionKey, oneshot::Sender<Option<Taken>>),
+    /// A standby has read its prompts.
+    Primed(StandbyId),
+    /// A standby is gone; whether its engine failed.
+    Lost(StandbyId, bool),
     Cancel(CallId),
     Report(CallId, Report, Option<Box<NeverBegan>>),
     Return(CallId, CallerPort, oneshot::Sender<Result<(), Refusal>>),

@@ -150,7 +150,7 @@ impl Engine for Repeater {
             let (port, far) = EnginePort::pair(64, 64);
             tokio::spawn(repeat(far, self.leaves_after));
             let link = Link { format: Format::Pcm(self.rate), lockstep: true };
-            Ok(Session { link, port })
+            Ok(Session::new(link, port))
         })
     }
 

@@ -57,6 +57,7 @@ pub(super) struct RawEngine {
     pub(super) connect_timeout_s: Option<i64>,
     pub(super) handshake_timeout_s: Option<i64>,
     pub(super) extra_voices: Option<Vec<String>>,
+    pub(super) warm: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]

@@ -100,6 +100,8 @@ fn engine(layers: &Layers<'_>) -> Result<EngineConfig, ConfigError> {
             1..=600,
         )?,
         extra_voices,
+        warm: usize::try_from(layers.number("engine.warm", raw.warm, 0, 0..=10_000)?)
+            .unwrap_or(default.warm),
     })
 }
 

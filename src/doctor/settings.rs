@@ -67,7 +67,7 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
     all.into_iter().map(|(key, value)| Setting { key, value }).collect()
 }
 
-fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 5] {
+fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 6] {
     let trust = match &engine.trust {
         Trust::WebRoots => "public authorities".to_owned(),
         Trust::CaFile(file) => format!("public authorities and {}", file.display()),
@@ -80,6 +80,7 @@ fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 5] {
         ("engine.connect_timeout_s", seconds(engine.connect_timeout)),
         ("engine.handshake_timeout_s", seconds(engine.handshake_timeout)),
         ("engine.extra_voices", listed(engine.extra_voices.iter().cloned())),
+        ("engine.warm", engine.warm.to_string()),
     ]
 }
 

@@ -97,7 +97,7 @@ impl Running {
 fn session(gone: &Gone) -> (Opener, FarEnd<engine::Event, engine::Command>) {
     let (port, far) = EnginePort::pair(64, 64);
     let link = Link { format: Format::Pcm(Rate::Hz8000), lockstep: true };
-    let opened = Opened { session: Session { link, port }, lease: Box::new(gone.kept()) };
+    let opened = Opened { session: Session::new(link, port), lease: Box::new(gone.kept()) };
     (Box::new(|_| Box::pin(async { Ok(opened) })), far)
 }
 

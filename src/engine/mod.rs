@@ -59,4 +59,14 @@ pub struct Session {
     pub link: Link,
     /// The session's leg.
     pub port: EnginePort,
+    /// Whether `Ready` has come already, before there was a call.
+    pub primed: bool,
+}
+
+impl Session {
+    /// One that is about to read its prompts.
+    #[must_use]
+    pub const fn new(link: Link, port: EnginePort) -> Self {
+        Self { link, port, primed: false }
+    }
 }

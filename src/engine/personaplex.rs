@@ -103,7 +103,7 @@ impl PersonaPlex {
         // What the session logs belongs to the call that opened it.
         let session = Pump::new(self.name(), socket, leg, chat, patience).run();
         tokio::spawn(session.in_current_span());
-        Ok(Session { link: LINK, port })
+        Ok(Session::new(LINK, port))
     }
 
     fn target(&self, persona: &Persona) -> Result<String, OpenError> {

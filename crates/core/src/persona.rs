@@ -42,6 +42,29 @@ impl Persona {
     }
 }
 
+/// What an engine's session is primed with: two personas that have it in common can talk in the
+/// same session.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionKey {
+    voice: Arc<str>,
+    prompt: Arc<str>,
+}
+
+impl SessionKey {
+    /// That of a persona.
+    #[must_use]
+    pub fn of(persona: &Persona) -> Self {
+        Self { voice: persona.voice.as_str().into(), prompt: persona.prompt.as_str().into() }
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    /// Does not show the prompt, which may name the caller.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionKey").field("voice", &self.voice).finish_non_exhaustive()
+    }
+}
+
 /// What the caller hears while the engine primes, which takes it 2 to 10 s.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum StartSound {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use voice_bot_core::id::SlotId;
 use voice_bot_core::leg::engine::Command;
+use voice_bot_core::persona::SessionKey;
 use voice_bot_core::pool::{self, EnginePool};
 use voice_bot_core::tape::Trace;
 
@@ -200,7 +201,9 @@ impl World {
     /// The carrier asks what to do with a call: a slot is kept, or the caller is turned away.
     fn ring(&mut self, index: usize) {
         let conversation = &mut self.conversations[index];
-        if self.pool.reserve(&conversation.scenario.id, self.now).is_none() {
+        let scenario = &conversation.scenario;
+        let key = SessionKey::of(&scenario.persona);
+        if self.pool.reserve(&scenario.id, &key, self.now).is_none() {
             conversation.turned_away = true;
         } else if let Some(after) = conversation.scenario.connects {
             self.plan(self.now + after, Happening::Connects(index));
@@ -305,7 +308,9 @@ impl World {
     /// The call takes its slot; false when there is none.
     fn take(&mut self, index: usize) -> bool {
         let conversation = &mut self.conversations[index];
-        conversation.slot = self.pool.take(&conversation.scenario.id, self.now);
+        let scenario = &conversation.scenario;
+        let taken = self.pool.take(&scenario.id, &SessionKey::of(&scenario.persona), self.now);
+        conversation.slot = taken.map(|(slot, _)| slot);
         conversation.slot.is_some()
     }
 

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::timeout;
 use voice_bot_core::leg::Format;
 use voice_bot_core::leg::caller;
+use voice_bot_core::leg::engine::OpenError;
 use voice_bot_core::pool;
 use voice_bot_core::record::EndReason;
 
 use super::super::Switchboard;
+use super::super::lease::Taken;
 use super::*;
 use crate::engine::{BoxFuture, Session};
 use crate::port::FarEnd;
@@ -60,9 +62,22 @@ fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
     let engines: Vec<Arc<dyn Engine>> = vec![engine.clone()];
     let (call, pool) = (call::Config::default(), pool::Config::default());
     (
-        Settings { engines, call, pool, max_calls: 10, tapes: None, acts: None, webhooks: None },
+        Settings {
+            engines,
+            call,
+            pool,
+            max_calls: 10,
+            tapes: None,
+            standbys: Vec::new(),
+            acts: None,
+            webhooks: None,
+        },
         engine,
     )
+}
+
+fn key() -> SessionKey {
+    SessionKey::of(&persona())
 }
 
 fn persona() -> Persona {
@@ -172,16 +187,16 @@ fn free(board: &Board) -> usize {
 fn a_slot_comes_back_though_nobody_says_that_its_call_is_over() {
     let (mut board, mut returned) = board();
     let id = CallId::new("CA1");
-    let (lease, _engine) = board.take(id.clone(), now()).unwrap();
+    let Taken { lease, .. } = board.take(id.clone(), &key(), now()).unwrap();
     assert_eq!(free(&board), 1);
-    assert!(board.take(id.clone(), now()).is_none(), "a call has one engine");
+    assert!(board.take(id.clone(), &key(), now()).is_none(), "a call has one engine");
     drop(lease);
     let (slot, call, failed) = returned.try_recv().unwrap();
     board.give_back(&(slot, call.clone(), failed));
     assert_eq!(free(&board), 2);
     // Said twice, it does no harm to the next one who has the slot.
     let other = CallId::new("CA2");
-    let (_lease, _engine) = board.take(other, now()).unwrap();
+    let _taken = board.take(other, &key(), now()).unwrap();
     board.give_back(&(slot, call, failed));
     board.finish(&id, None);
     assert_eq!(free(&board), 1);
@@ -192,7 +207,7 @@ fn a_slot_that_nobody_waits_for_any_more_comes_back() {
     let (mut board, mut returned) = board();
     let (reply, answer) = oneshot::channel();
     drop(answer);
-    board.handle(Request::Take(CallId::new("CA1"), reply), now());
+    board.handle(Request::Take(CallId::new("CA1"), key(), reply), now());
     assert_eq!(free(&board), 1);
     let (slot, call, failed) = returned.try_recv().unwrap();
     board.give_back(&(slot, call, failed));

@@ -13,6 +13,9 @@ use crate::pace::governor::Verdict;
 use crate::pace::speed::{Change, SpeedWatch};
 use crate::turns::Side;
 
+/// How long an engine that was primed beforehand may take to be handed over.
+const START_AFTER: Duration = Duration::from_millis(150);
+
 impl Call {
     /// Takes what the caller said.
     pub(super) fn caller_audio(&mut self, audio: &Audio, at: Option<Duration>, now: Instant) {
@@ -65,7 +68,7 @@ impl Call {
     pub(super) fn flow_deadline(&self) -> Option<Instant> {
         let outbound = self.outbound.as_ref();
         match self.phase {
-            Phase::Waiting | Phase::Priming => outbound?.start_deadline(),
+            Phase::Waiting | Phase::Priming => outbound?.start_deadline(self.start_at()),
             Phase::Live | Phase::Held => [
                 self.away,
                 outbound.and_then(|track| track.governor.next_deadline()),
@@ -148,8 +151,17 @@ impl Call {
         self.send_mark(now);
     }
 
+    /// When what the caller hears until the engine is ready begins: one that is ready at once says
+    /// the first word itself.
+    fn start_at(&self) -> Instant {
+        self.caller_started.unwrap_or(self.started) + START_AFTER
+    }
+
     /// Plays what the caller hears until the engine is ready.
     fn play_start(&mut self, now: Instant) {
+        if now < self.start_at() {
+            return;
+        }
         loop {
             let Some(outbound) = &mut self.outbound else { return };
             match outbound.pop_start(now) {

@@ -39,6 +39,7 @@ pub(crate) struct Outbound {
     sink: Sink,
     /// None once it is over.
     start: Option<StartPlayer>,
+    start_has_begun: bool,
     pub(crate) governor: Governor,
     pub(crate) level: Level,
     pub(crate) stats: TrackStats,
@@ -63,6 +64,7 @@ impl Outbound {
             source: None,
             sink: Sink::new(caller, rate)?,
             start: Some(StartPlayer::new(start, rate)),
+            start_has_begun: false,
             governor: Governor::new(rate, config),
             level: Level::new(rate),
             stats: TrackStats::default(),
@@ -143,6 +145,7 @@ impl Outbound {
         if self.governor.carrier_depth(now) > START_LOW {
             return Ok(None);
         }
+        self.start_has_begun = true;
         let mut message = None;
         for _ in 0..MESSAGE_FRAMES {
             match self.start.as_mut().and_then(Iterator::next) {
@@ -155,7 +158,8 @@ impl Outbound {
 
     /// What ends the sound before the engine's, if it can be heard.
     pub(crate) fn end_start(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
-        match self.start.take().and_then(|mut start| start.fade_out()) {
+        let start = self.start.take().filter(|_| self.start_has_begun);
+        match start.and_then(|mut start| start.fade_out()) {
             Some(frame) => self.start_frame(None, &frame, now),
             None => Ok(None),
         }
@@ -172,9 +176,10 @@ impl Outbound {
         stale
     }
 
-    /// When [`Self::pop_start`] will next give a message; none if there is nothing to play.
-    pub(crate) fn start_deadline(&self) -> Option<Instant> {
-        self.start.as_ref().and_then(|_| self.governor.falls_to(START_LOW))
+    /// When [`Self::pop_start`] will next give a message; the first at `first`, none if there
+    /// is nothing to play.
+    pub(crate) fn start_deadline(&self, first: Instant) -> Option<Instant> {
+        self.start.as_ref().map(|_| self.governor.falls_to(START_LOW).unwrap_or(first))
     }
 
     /// When [`Self::pop`] will next give a part of a recording for which the engine makes no room.

@@ -1,0 +1,182 @@
+//! Sessions that are primed before anybody calls: which slots are to have one, and for whom.
+
+use std::time::Instant;
+
+use super::{EnginePool, REMEMBERED, State};
+use crate::id::SlotId;
+use crate::persona::SessionKey;
+
+/// A session that waits for its call.
+#[derive(Debug, Clone)]
+pub(super) struct Standby {
+    pub(super) key: SessionKey,
+    pub(super) is_ready: bool,
+    pub(super) since: Instant,
+}
+
+impl EnginePool {
+    /// A free slot that is to have a standby now, and for which of `keys`, the usual one first;
+    /// `None` when there are enough. It counts as being primed from then on.
+    pub fn prepare(&mut self, keys: &[SessionKey], now: Instant) -> Option<(SlotId, SessionKey)> {
+        let have = self.slots.iter().filter(|slot| slot.standby.is_some()).count();
+        if have >= self.config.warm {
+            return None;
+        }
+        let is_free = |state: &State| match state {
+            State::Free => true,
+            State::Resting(until) => *until <= now,
+            State::Reserved(..) | State::Taken(_) => false,
+        };
+        let free = |slot: &super::Slot| slot.standby.is_none() && is_free(&slot.state);
+        let index = self.slots.iter().position(free)?;
+        let key = self.likeliest(keys)?.clone();
+        let standby = Standby { key: key.clone(), is_ready: false, since: now };
+        let slot = &mut self.slots[index];
+        (slot.state, slot.standby) = (State::Free, Some(standby));
+        Some((SlotId(index), key))
+    }
+
+    /// A slot's standby has read its prompts.
+    pub fn primed(&mut self, slot: SlotId) {
+        if let Some(standby) = self.slots.get_mut(slot.0).and_then(|slot| slot.standby.as_mut()) {
+            standby.is_ready = true;
+        }
+    }
+
+    /// A slot's standby is no more; `failed` if its engine did not keep its side. One that was
+    /// handed over is its call's.
+    pub fn lost(&mut self, slot: SlotId, failed: bool, now: Instant) {
+        let until = now + self.config.rest;
+        let Some(slot) = self.slots.get_mut(slot.0) else { return };
+        if slot.standby.take().is_some() && failed && slot.state == State::Free {
+            slot.state = State::Resting(until);
+        }
+    }
+
+    /// A free slot whose standby is too old, or is for nobody of `keys`: it is to be closed.
+    #[must_use]
+    pub fn outdated(&self, keys: &[SessionKey], now: Instant) -> Option<SlotId> {
+        let is_outdated = |slot: &super::Slot| match (&slot.state, &slot.standby) {
+            (State::Free, Some(standby)) => {
+                let age = now.saturating_duration_since(standby.since);
+                age >= self.config.stale || !keys.contains(&standby.key)
+            }
+            (_, _) => false,
+        };
+        self.slots.iter().position(is_outdated).map(SlotId)
+    }
+
+    pub(super) fn note_wanted(&mut self, key: &SessionKey) {
+        if self.wanted.len() == REMEMBERED {
+            self.wanted.pop_front();
+        }
+        self.wanted.push_back(key.clone());
+    }
+
+    /// Of which of `keys` there are too few, by how often they were wanted lately. The first counts
+    /// as wanted once more, so that something is prepared before anybody has called.
+    fn likeliest<'a>(&self, keys: &'a [SessionKey]) -> Option<&'a SessionKey> {
+        let wanted = |key: &SessionKey| self.wanted.iter().filter(|it| *it == key).count();
+        let have = |key: &SessionKey| {
+            let standbys = self.slots.iter().filter_map(|slot| slot.standby.as_ref());
+            standbys.filter(|standby| standby.key == *key).count()
+        };
+        let usual = |key: &SessionKey| usize::from(keys.first() == Some(key));
+        // The highest quotient, as seats are given to parties (D'Hondt): ties go to the usual one.
+        let quotient = |key: &SessionKey| (wanted(key) + usual(key)) * 1000 / (have(key) + 1);
+        keys.iter().rev().max_by_key(|key| quotient(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Config, Way};
+    use super::*;
+    use crate::id::CallId;
+    use crate::persona::Persona;
+
+    fn key(name: &str) -> SessionKey {
+        SessionKey::of(&Persona::new(name, "NATM1.pt", name))
+    }
+
+    fn call(name: &str) -> CallId {
+        CallId::new(name)
+    }
+
+    fn pool(slots: usize, warm: usize) -> EnginePool {
+        EnginePool::new(slots, Config { warm, ..Config::default() })
+    }
+
+    #[test]
+    fn as_many_free_slots_as_wanted_have_a_standby() {
+        let (now, keys) = (crate::call::epoch(), [key("a"), key("b")]);
+        let mut pool = pool(3, 2);
+        assert_eq!(pool.prepare(&keys, now), Some((SlotId(0), key("a"))));
+        assert_eq!(pool.prepare(&keys, now), Some((SlotId(1), key("a"))));
+        assert_eq!(pool.prepare(&keys, now), None);
+        pool.primed(SlotId(1));
+        assert_eq!(pool.occupancy(now).warm, 1);
+        assert_eq!(pool.take(&call("1"), &key("a"), now), Some((SlotId(1), Way::HandOver)));
+        assert_eq!(pool.take(&call("2"), &key("a"), now), Some((SlotId(0), Way::HandOver)));
+        assert_eq!(pool.take(&call("3"), &key("a"), now), Some((SlotId(2), Way::Open)));
+        assert_eq!(pool.prepare(&keys, now), None, "none is free");
+        pool.release(SlotId(2), &call("3"));
+        assert_eq!(pool.prepare(&keys, now), Some((SlotId(2), key("a"))));
+    }
+
+    #[test]
+    fn who_wants_another_persona_takes_a_cold_slot_first_and_then_replaces() {
+        let (now, keys) = (crate::call::epoch(), [key("a")]);
+        let mut pool = pool(2, 1);
+        pool.prepare(&keys, now).unwrap();
+        assert_eq!(pool.reserve(&call("1"), &key("b"), now), Some(SlotId(1)));
+        assert_eq!(pool.take(&call("1"), &key("b"), now), Some((SlotId(1), Way::Open)));
+        assert_eq!(pool.take(&call("2"), &key("b"), now), Some((SlotId(0), Way::Replace)));
+    }
+
+    #[test]
+    fn what_is_wanted_most_is_prepared_most() {
+        let (now, keys) = (crate::call::epoch(), [key("a"), key("b"), key("c")]);
+        let mut pool = pool(4, 4);
+        for n in 0..9 {
+            let id = call(&n.to_string());
+            let (slot, _) = pool.take(&id, &key(if n % 3 == 0 { "c" } else { "b" }), now).unwrap();
+            pool.release(slot, &id);
+        }
+        let prepared = std::iter::from_fn(|| pool.prepare(&keys, now)).map(|(_, key)| key);
+        let prepared: Vec<_> = prepared.collect();
+        assert_eq!(prepared, [key("b"), key("b"), key("c"), key("b")]);
+    }
+
+    #[test]
+    fn a_standby_that_is_lost_rests_or_is_prepared_again() {
+        let (now, keys) = (crate::call::epoch(), [key("a")]);
+        let mut pool = pool(1, 1);
+        pool.prepare(&keys, now).unwrap();
+        pool.lost(SlotId(0), true, now);
+        assert_eq!(pool.prepare(&keys, now), None);
+        let later = now + Config::default().rest;
+        pool.prepare(&keys, later).unwrap();
+        pool.lost(SlotId(0), false, later);
+        pool.prepare(&keys, later).unwrap();
+        // What was handed over is not the pool's to lose.
+        pool.take(&call("1"), &key("a"), later).unwrap();
+        pool.lost(SlotId(0), true, later);
+        assert_eq!(pool.occupancy(later).taken, 1);
+    }
+
+    #[test]
+    fn an_old_standby_and_one_for_nobody_are_outdated() {
+        let (now, keys) = (crate::call::epoch(), [key("a")]);
+        let mut pool = pool(1, 1);
+        pool.prepare(&keys, now).unwrap();
+        assert_eq!(pool.outdated(&keys, now), None);
+        assert_eq!(pool.outdated(&[key("b")], now), Some(SlotId(0)));
+        let later = now + Config::default().stale;
+        assert_eq!(pool.outdated(&keys, later), Some(SlotId(0)));
+        pool.reserve(&call("1"), &key("a"), later - Duration::from_secs(1));
+        assert_eq!(pool.outdated(&keys, later), None, "somebody is about to have it");
+    }
+}

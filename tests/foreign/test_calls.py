@@ -84,7 +84,7 @@ async def test_the_model_is_told_who_calls(tmp_path):
 @pytest.mark.parametrize("answer, expected", [
     ((200, {"variables": {"caller_name": "Ann", "city": 7, "more": [1]}}), "Ann of 7"),
     ((500, {}), "somebody of nowhere"),
-    ((200, "nonsense"), "somebody of nowhere"),
+    ((200, "Ann Nonsense"), "somebody of nowhere"),
     ("late", "somebody of nowhere"),
 ])
 async def test_callers_are_looked_up_in_time_or_not(tmp_path, answer, expected):
@@ -112,6 +112,7 @@ async def test_callers_are_looked_up_in_time_or_not(tmp_path, answer, expected):
         await call.be_silent(1)
         await call.hang_up()
         await asyncio.sleep(1)
+        assert "Ann" not in bot.log() and "+1555" not in bot.log()
     await runner.cleanup()
     assert prompts(tmp_path) == [f"You talk with {expected}."]
     assert asked == [("Bearer tell-me-tell-me", {

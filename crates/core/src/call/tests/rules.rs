@@ -304,3 +304,27 @@ fn a_recording_is_heard_even_if_the_engine_says_nothing_at_all() {
     assert!((8000..8400).contains(&played.len()), "{}", played.len());
     assert!(played[..7000].iter().all(|sample| sample.abs_diff(5000) < 300));
 }
+
+#[test]
+fn a_caller_who_speaks_to_a_slow_engine_is_not_silent() {
+    let silence = Trigger::CallerSilence(Duration::from_secs(10));
+    let mut bench = Bench::live_with(&[rule(silence, vec![Action::HangUp])]);
+    let tone = |n: usize| (9000.0 * (n as f32 * 0.4).sin()) as i16;
+    let loud = mulaw::encode_all(&(0..160).map(tone).collect::<Vec<i16>>());
+    for frame in 0..6500_u64 {
+        bench.pass(Duration::from_millis(20));
+        // Syllables, at the carrier's time.
+        let codes = if frame % 20 < 12 { loud.clone() } else { vec![mulaw::SILENCE; 160] };
+        let at = Some(Duration::from_millis(20 * frame));
+        bench.caller(caller::Event::Audio { audio: Audio::Mulaw(codes), at });
+        // It gives 91 percent of real time.
+        if frame % 4 == 3 && frame % 44 != 43 {
+            bench.engine(quiet());
+        }
+        bench.obey();
+        bench.outputs.clear();
+    }
+    let skipped = bench.call.inbound.as_ref().unwrap().clock().unwrap().skipped_ms;
+    assert!(skipped > 10_000, "{skipped} ms of the caller were not heard");
+    assert_eq!((bench.call.phase, bench.call.record.rules.len()), (Phase::Live, 0));
+}

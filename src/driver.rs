@@ -2,6 +2,7 @@
 //!
 //! One task per call owns everything here; there is no lock. It decides nothing.
 
+mod log;
 mod teller;
 
 use std::collections::VecDeque;
@@ -9,13 +10,14 @@ use std::future;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, watch};
-use tracing::{Instrument as _, debug, info, trace, warn};
+use tracing::{Instrument as _, debug, trace, warn};
 use voice_bot_core::call::{Act, Call, Control, Event, Input, Output, Snapshot};
 use voice_bot_core::id::CallId;
 use voice_bot_core::leg::engine::{Link, OpenError};
 use voice_bot_core::leg::{caller, engine};
 use voice_bot_core::pace::speed::Change;
 use voice_bot_core::persona::{Action, Persona};
+use voice_bot_core::pool::Fault;
 use voice_bot_core::record::CallRecord;
 
 use crate::engine::{BoxFuture, Session};
@@ -23,6 +25,7 @@ use crate::port::{CallerPort, EnginePort};
 use crate::tape::Taper;
 use crate::telemetry::Pii;
 use crate::webhooks::Webhooks;
+use log::log;
 use teller::Teller;
 
 /// How often watchers are shown how a call stands.
@@ -33,8 +36,15 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The right to use an engine's slot; dropping it gives the slot back.
 pub trait Lease: Send {
-    /// Notes that the engine did not keep its side, so that it rests before it is used again.
-    fn fail(&mut self);
+    /// The session has read its prompts, for which it took so long since it was opened.
+    fn primed(&mut self, took: Duration);
+
+    /// What has become of the engine's speed.
+    fn speed(&mut self, change: Change);
+
+    /// Notes that the engine did not keep its side, so that it rests before it is used again. The
+    /// first fault counts.
+    fn fail(&mut self, fault: Fault);
 }
 
 /// An engine session together with the right to use it.
@@ -95,6 +105,7 @@ enum EngineLeg {
         lease: Box<dyn Lease>,
         /// It was ready before the call came, which is to be told.
         primed: bool,
+        opened: Instant,
     },
 }
 
@@ -174,6 +185,11 @@ impl Driver {
                     if let Event::Ended(record) = &event {
                         ended = Some(record.clone());
                     }
+                    if let (Event::Speed(change), EngineLeg::Open { lease, .. }) =
+                        (&event, &mut self.engine)
+                    {
+                        lease.speed(*change);
+                    }
                     if let Event::RuleMet(rule) = event {
                         self.own.push_back(Control::Rule(rule));
                     }
@@ -232,18 +248,20 @@ impl Driver {
             (engine::Command::Audio(_), EngineLeg::None | EngineLeg::Opening(_)) => {
                 self.lost.engine += 1;
             }
-            (engine::Command::Close { failed }, _) => self.close_engine(failed),
+            (engine::Command::Close { failed }, _) => {
+                self.close_engine(failed.then_some(Fault::Silent));
+            }
         }
     }
 
     /// Ends the session, or the attempt to open one. The lease is given back only when the session
     /// is gone, so that the next call never meets it.
-    fn close_engine(&mut self, failed: bool) {
+    fn close_engine(&mut self, fault: Option<Fault>) {
         if let EngineLeg::Open { mut port, mut lease, .. } =
             std::mem::replace(&mut self.engine, EngineLeg::None)
         {
-            if failed {
-                lease.fail();
+            if let Some(fault) = fault {
+                lease.fail(fault);
             }
             port.close();
             let closing = async move {
@@ -279,8 +297,10 @@ impl Driver {
             ),
             event = self.engine.next() => Input::Engine(event),
         };
-        if matches!(input, Input::Engine(engine::Event::OpenFailed(_) | engine::Event::Closed(_))) {
-            self.close_engine(true);
+        if let Input::Engine(event) = &input
+            && let Some(fault) = fault(event)
+        {
+            self.close_engine(Some(fault));
         }
         input
     }
@@ -296,7 +316,7 @@ impl Driver {
 impl Drop for Driver {
     /// However the call ends, a panic included, the engine's session is closed in order.
     fn drop(&mut self) {
-        self.close_engine(false);
+        self.close_engine(None);
     }
 }
 
@@ -311,10 +331,10 @@ impl EngineLeg {
             Self::None => future::pending().await,
             Self::Opening(opening) => match opening.await {
                 Ok(Opened { session, lease }) => {
-                    let Session { link, port, primed } = session;
+                    let Session { link, port, primed, opened } = session;
                     let Link { format, lockstep } = link;
                     debug!(?format, lockstep, "engine connected");
-                    *self = Self::Open { port, lease, primed };
+                    *self = Self::Open { port, lease, primed, opened: opened.into_std() };
                     engine::Event::Connected(link)
                 }
                 Err(error) => {
@@ -326,16 +346,34 @@ impl EngineLeg {
                 *primed = false;
                 engine::Event::Ready
             }
-            Self::Open { port, lease, .. } => match port.recv().await {
-                Some(event) => event,
+            Self::Open { port, lease, opened, .. } => match port.recv().await {
+                Some(event) => {
+                    if event == engine::Event::Ready {
+                        lease.primed(now().saturating_duration_since(*opened));
+                    }
+                    event
+                }
                 None => {
                     // The session is gone already, so there is nothing to close or to wait for.
-                    lease.fail();
+                    lease.fail(Fault::Closed(engine::Closed::Lost));
                     *self = Self::None;
                     engine::Event::Closed(engine::Closed::Lost)
                 }
             },
         }
+    }
+}
+
+/// What the engine did wrong, if this ends its session.
+fn fault(event: &engine::Event) -> Option<Fault> {
+    match event {
+        engine::Event::OpenFailed(why) => Some(Fault::Open(*why)),
+        engine::Event::Closed(how) => Some(Fault::Closed(*how)),
+        engine::Event::Connected(_)
+        | engine::Event::Ready
+        | engine::Event::Audio(_)
+        | engine::Event::Text(_)
+        | engine::Event::Fault => None,
     }
 }
 
@@ -347,52 +385,6 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => future::pending().await,
-    }
-}
-
-fn log(event: &Event) {
-    match event {
-        Event::Phase(phase) => info!(?phase, "phase"),
-        Event::Word(word) => debug!(word = %Pii(word), "engine said"),
-        Event::Turn(turn) => debug!(?turn, "turn"),
-        Event::Speed(Change::Slow(speed)) => warn!(
-            of_real_time = speed.real_time_factor,
-            backlog_ms = speed.backlog.as_millis(),
-            "the engine is slower than real time"
-        ),
-        Event::Speed(Change::Recovered(speed)) => {
-            info!(of_real_time = speed.real_time_factor, "the engine keeps up again");
-        }
-        Event::Speed(Change::GiveUp(speed)) => warn!(
-            of_real_time = speed.real_time_factor,
-            backlog_ms = speed.backlog.as_millis(),
-            "the engine has been too slow for too long"
-        ),
-        Event::Cleared => debug!("stale speech was dropped"),
-        Event::Digit(digit) => debug!(digit = %Pii(digit), "caller pressed"),
-        Event::RuleMet(rule) => trace!(rule, "rule met"),
-        Event::Action { rule, action } => info!(rule, action, "a rule is acted on"),
-        Event::Ended(record) => ended(record),
-    }
-}
-
-fn ended(record: &CallRecord) {
-    info!(
-        reason = %record.reason,
-        seconds = record.duration.as_secs_f32(),
-        caller_ms = record.inbound.in_ms,
-        engine_ms = record.outbound.in_ms,
-        unheard_ms = record.inbound.unheard_ms,
-        filled_ms = record.clock.filled_ms,
-        cut_ms = record.governor.silence_cut_ms + record.governor.compressed_ms,
-        dropped_ms = record.governor.dropped_ms + record.clock.dropped_ms,
-        made_up_ms = record.governor.concealed_ms,
-        underruns = record.governor.underruns,
-        "call ended"
-    );
-    match serde_json::to_string(record) {
-        Ok(record) => debug!(record, "call record"),
-        Err(error) => debug!(%error, "the call's record cannot be written as JSON"),
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::warn;
 use voice_bot_core::call::{self, Control, Event, Snapshot};
 use voice_bot_core::id::CallId;
 use voice_bot_core::persona::{Action, Persona, SessionKey};
-use voice_bot_core::pool::{self, Occupancy};
+use voice_bot_core::pool::{self, Admission, EngineView, Fault, Occupancy};
 use voice_bot_core::record::{CallRecord, Report};
 
 use crate::engine::Engine;
@@ -123,6 +123,8 @@ pub struct Overview {
     pub calls: Vec<(CallId, Option<Snapshot>)>,
     /// The engines' slots.
     pub slots: Occupancy,
+    /// Each engine by its name, in the order in which they came.
+    pub engines: Vec<(String, EngineView)>,
     /// The latest finished calls, oldest first.
     pub finished: Vec<CallRecord>,
 }
@@ -135,13 +137,15 @@ pub struct Switchboard {
 }
 
 enum Request {
-    Admit(CallId, Persona, Box<About>, oneshot::Sender<Result<(), Refusal>>),
+    Admit(CallId, Persona, Box<About>, oneshot::Sender<Result<Admission, Refusal>>),
+    AskAgain(CallId, oneshot::Sender<Result<Admission, Refusal>>),
     Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<(), Refusal>>),
-    Take(CallId, SessionKey, oneshot::Sender<Option<Taken>>),
-    /// A standby has read its prompts.
-    Primed(StandbyId),
-    /// A standby is gone; whether its engine failed.
-    Lost(StandbyId, bool),
+    /// A slot for a call, which may hold so many.
+    Take(CallId, SessionKey, usize, oneshot::Sender<Option<Taken>>),
+    /// A standby has read its prompts, for which it took so long.
+    Primed(StandbyId, Duration),
+    /// A standby is gone; with the fault if its engine did not keep its side.
+    Lost(StandbyId, Option<Fault>),
     Cancel(CallId),
     Report(CallId, Report, Option<Box<NeverBegan>>),
     Return(CallId, CallerPort, oneshot::Sender<Result<(), Refusal>>),
@@ -166,12 +170,27 @@ impl Switchboard {
         Self { requests, events }
     }
 
-    /// Keeps a slot for a call that is about to connect its audio.
+    /// Keeps a slot for a call that is about to connect its audio, or a place among those who wait
+    /// for one.
     ///
     /// # Errors
     /// [`Refusal`] when it cannot be served; the caller should be told and hung up.
-    pub async fn admit(&self, call: CallId, persona: Persona, about: About) -> Result<(), Refusal> {
+    pub async fn admit(
+        &self,
+        call: CallId,
+        persona: Persona,
+        about: About,
+    ) -> Result<Admission, Refusal> {
         let ask = |reply| Request::Admit(call, persona, Box::new(about), reply);
+        self.ask(ask).await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// Asks again for a call that waits.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it cannot be served, or was not admitted.
+    pub async fn ask_again(&self, call: CallId) -> Result<Admission, Refusal> {
+        let ask = |reply| Request::AskAgain(call, reply);
         self.ask(ask).await.unwrap_or(Err(Refusal::Stopping))
     }
 

@@ -28,7 +28,11 @@ struct Gone(Arc<AtomicBool>);
 struct Kept(Gone);
 
 impl Lease for Kept {
-    fn fail(&mut self) {}
+    fn primed(&mut self, _took: Duration) {}
+
+    fn speed(&mut self, _change: Change) {}
+
+    fn fail(&mut self, _fault: Fault) {}
 }
 
 impl Gone {

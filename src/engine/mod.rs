@@ -8,6 +8,7 @@ pub mod tls;
 use std::future::Future;
 use std::pin::Pin;
 
+use tokio::time::Instant;
 use voice_bot_core::leg::engine::{Link, OpenError};
 use voice_bot_core::persona::Persona;
 
@@ -61,12 +62,14 @@ pub struct Session {
     pub port: EnginePort,
     /// Whether `Ready` has come already, before there was a call.
     pub primed: bool,
+    /// When its connection stood.
+    pub opened: Instant,
 }
 
 impl Session {
     /// One that is about to read its prompts.
     #[must_use]
-    pub const fn new(link: Link, port: EnginePort) -> Self {
-        Self { link, port, primed: false }
+    pub fn new(link: Link, port: EnginePort) -> Self {
+        Self { link, port, primed: false, opened: Instant::now() }
     }
 }

@@ -1,5 +1,7 @@
 //! The switchboard's task: the one owner of slots, admissions, running calls and their records.
 
+mod admissions;
+mod engines;
 mod standbys;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,12 +12,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{Instrument, error, info, info_span, trace, warn};
 use voice_bot_core::call::{self, Call, Control, Event, Snapshot};
-use voice_bot_core::id::{CallId, SlotId};
+use voice_bot_core::id::{CallId, EngineId, SlotId};
 use voice_bot_core::persona::{Action, Persona, SessionKey};
 use voice_bot_core::pool::EnginePool;
 use voice_bot_core::record::{CallRecord, EndReason, Report};
 
-use super::lease::Return;
+use super::lease::News;
 use super::open::open;
 use super::reports::Reports;
 use super::standby::Standby;
@@ -72,20 +74,21 @@ pub(super) struct Board {
     keys: Vec<SessionKey>,
     /// Standbys so far.
     prepared: u64,
-    /// Whose slot it is.
-    slots: Vec<Arc<dyn Engine>>,
+    engines: BTreeMap<EngineId, Arc<dyn Engine>>,
     call: call::Config,
     max_calls: usize,
     tapes: Option<Tapes>,
     acts: Option<mpsc::Sender<(CallId, Action)>>,
     webhooks: Option<Webhooks>,
     admitted: BTreeMap<CallId, Admitted>,
-    admission: Duration,
+    /// How long a call has to connect, and one that waits to ask again.
+    reserve: Duration,
+    absent: Duration,
     running: BTreeMap<CallId, Running>,
     finished: VecDeque<CallRecord>,
     reports: Reports,
     stopping: bool,
-    returns: mpsc::UnboundedSender<Return>,
+    news: mpsc::UnboundedSender<News>,
     /// For the drivers' use; weak, so that the task ends when nobody asks any more.
     requests: mpsc::WeakSender<Request>,
     events: broadcast::Sender<(CallId, Event)>,
@@ -99,15 +102,15 @@ impl Board {
         requests: mpsc::WeakSender<Request>,
         events: broadcast::Sender<(CallId, Event)>,
     ) {
-        let (returns, mut returned) = mpsc::unbounded_channel();
-        let prepares = settings.pool.warm > 0;
+        let (news, mut told) = mpsc::unbounded_channel();
+        let prepares = settings.pool.warm > 0 || !settings.pool.ring.is_zero();
         let mut clock = tokio::time::interval(PREPARE_EVERY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut board = Self::new(settings, requests, events, returns);
+        let mut board = Self::new(settings, requests, events, news);
         loop {
             tokio::select! {
                 biased;
-                Some(back) = returned.recv() => board.give_back(&back),
+                Some(news) = told.recv() => board.told(&news, now()),
                 request = inbox.recv() => match request {
                     Some(request) => board.handle(request, now()),
                     None => return,
@@ -124,39 +127,33 @@ impl Board {
         settings: Settings,
         requests: mpsc::WeakSender<Request>,
         events: broadcast::Sender<(CallId, Event)>,
-        returns: mpsc::UnboundedSender<Return>,
+        news: mpsc::UnboundedSender<News>,
     ) -> Self {
-        let of = |engine: &Arc<dyn Engine>| std::iter::repeat_n(engine.clone(), engine.sessions());
-        let slots: Vec<_> = settings.engines.iter().flat_map(of).collect();
+        let mut pool = EnginePool::new(settings.pool);
+        let mut add = |engine: Arc<dyn Engine>| (pool.add(engine.sessions(), now()), engine);
+        let engines = settings.engines.into_iter().map(&mut add).collect();
         Self {
-            pool: EnginePool::new(slots.len(), settings.pool),
+            pool,
             standbys: BTreeMap::new(),
             keys: settings.standbys.iter().map(SessionKey::of).collect(),
             usual: settings.standbys,
             prepared: 0,
-            slots,
+            engines,
             call: settings.call,
             max_calls: settings.max_calls,
             tapes: settings.tapes,
             acts: settings.acts,
             webhooks: settings.webhooks,
             admitted: BTreeMap::new(),
-            admission: settings.pool.reserve,
+            reserve: settings.pool.reserve,
+            absent: settings.pool.absent,
             running: BTreeMap::new(),
             finished: VecDeque::new(),
             reports: Reports::default(),
             stopping: false,
-            returns,
+            news,
             requests,
             events,
-        }
-    }
-
-    fn give_back(&mut self, (slot, call, failed): &Return) {
-        if *failed {
-            self.pool.fail(*slot, call, now());
-        } else {
-            self.pool.release(*slot, call);
         }
     }
 
@@ -168,15 +165,18 @@ impl Board {
             Request::Connect(call, persona, caller, reply) => {
                 answer(reply, self.connect(call, persona, caller, now));
             }
-            Request::Take(call, key, reply) => answer(reply, self.take(call, &key, now)),
-            Request::Primed(id) => self.primed(id),
-            Request::Lost(id, failed) => self.lost(id, failed, now),
+            Request::AskAgain(call, reply) => answer(reply, self.ask_again(call, now)),
+            Request::Take(call, key, most, reply) => {
+                answer(reply, self.take(call, &key, most, now));
+            }
+            Request::Primed(id, took) => self.primed(id, took),
+            Request::Lost(id, fault) => self.lost(id, fault, now),
             Request::Cancel(call) => {
                 self.admitted.remove(&call);
-                self.pool.cancel(&call);
+                self.pool.cancel(&call, now);
             }
             Request::Report(call, report, never_began) => {
-                self.note(call, report, never_began.map(|never_began| *never_began));
+                self.note(call, report, never_began.map(|never_began| *never_began), now);
             }
             Request::Return(call, caller, reply) => {
                 let back = self.order(&call, Order::Caller(caller));
@@ -208,21 +208,14 @@ impl Board {
         }
     }
 
-    fn admit(
+    /// Keeps what the carrier reports until the call's record is there, or puts it there.
+    fn note(
         &mut self,
         call: CallId,
-        persona: Persona,
-        about: About,
+        report: Report,
+        never_began: Option<NeverBegan>,
         now: Instant,
-    ) -> Result<(), Refusal> {
-        self.has_room(&call, now)?;
-        self.pool.reserve(&call, &SessionKey::of(&persona), now).ok_or(Refusal::Busy)?;
-        self.admitted.insert(call, Admitted { persona, about, until: now + self.admission });
-        Ok(())
-    }
-
-    /// Keeps what the carrier reports until the call's record is there, or puts it there.
-    fn note(&mut self, call: CallId, report: Report, never_began: Option<NeverBegan>) {
+    ) {
         if let Some(record) = self.finished.iter_mut().rev().find(|record| record.id == call) {
             if record.reports.len() < Reports::EACH {
                 record.reports.push(report);
@@ -237,7 +230,7 @@ impl Board {
                 }
                 None => never_began,
             };
-            self.pool.cancel(&call);
+            self.pool.cancel(&call, now);
             self.close(CallRecord::new(call, persona), &about);
         }
     }
@@ -268,21 +261,6 @@ impl Board {
         let Some(webhooks) = &self.webhooks else { return };
         data["call"] = call.as_str().into();
         webhooks.send(webhooks::Event { kind, call: call.to_string(), data, to: None });
-    }
-
-    /// Calls that are about to connect have their place already.
-    fn has_room(&mut self, call: &CallId, now: Instant) -> Result<(), Refusal> {
-        self.admitted.retain(|_, admitted| admitted.until > now);
-        let others = self.admitted.keys().filter(|admitted| *admitted != call).count();
-        if self.stopping {
-            Err(Refusal::Stopping)
-        } else if self.running.contains_key(call) {
-            Err(Refusal::Duplicate)
-        } else if self.running.len() + others >= self.max_calls {
-            Err(Refusal::Full)
-        } else {
-            Ok(())
-        }
     }
 
     fn connect(
@@ -342,7 +320,7 @@ impl Board {
     }
 
     fn finish(&mut self, call: &CallId, record: Option<Box<CallRecord>>) {
-        self.pool.cancel(call);
+        self.pool.cancel(call, now());
         let Some(running) = self.running.remove(call) else { return };
         // Its task has failed; what it has seen is lost with it.
         let record = record.map(|record| *record).unwrap_or_else(|| {
@@ -368,6 +346,7 @@ impl Board {
         Overview {
             calls: self.running.iter().map(snapshot).collect(),
             slots: self.pool.occupancy(now),
+            engines: self.engine_views(now),
             finished: self.finished.iter().cloned().collect(),
         }
     }

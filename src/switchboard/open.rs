@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::{info, warn};
 use voice_bot_core::id::CallId;
 use voice_bot_core::leg::engine::OpenError;
 use voice_bot_core::persona::{Persona, SessionKey};
-use voice_bot_core::pool::Way;
+use voice_bot_core::pool::{Fault, Way};
 
 use super::Request;
-use super::lease::Taken;
+use super::lease::{Taken, Tiding};
 use super::standby::Standby;
 use crate::driver::{Lease as _, Opened};
 use crate::engine::Session;
@@ -27,7 +28,7 @@ pub(super) async fn open(
         let (reply, answer) = oneshot::channel();
         let Some(requests) = requests.upgrade() else { return Err(last) };
         let key = SessionKey::of(&persona);
-        let asked = requests.send(Request::Take(call.clone(), key, reply)).await;
+        let asked = requests.send(Request::Take(call.clone(), key, 1, reply)).await;
         drop(requests);
         let taken = if asked.is_ok() { answer.await.ok().flatten() } else { None };
         let Some(Taken { mut lease, engine, way, standby }) = taken else { return Err(last) };
@@ -40,14 +41,16 @@ pub(super) async fn open(
             return Ok(Opened { session, lease: Box::new(lease) });
         }
         engine.check(&persona)?;
+        let began = Instant::now();
         match engine.open(persona.clone()).await {
             Ok(session) => {
+                lease.tell(Tiding::Opened(began.elapsed()));
                 info!(engine = engine.name(), "engine connected");
                 return Ok(Opened { session, lease: Box::new(lease) });
             }
             Err(failure) => {
                 warn!(engine = engine.name(), %failure, "engine not opened");
-                lease.fail();
+                lease.fail(Fault::Open(failure));
                 last = failure;
             }
         }

@@ -8,8 +8,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 use voice_bot_core::id::SlotId;
-use voice_bot_core::leg::engine::Event;
+use voice_bot_core::leg::engine::{Closed, Event};
 use voice_bot_core::persona::Persona;
+use voice_bot_core::pool::Fault;
 
 use super::Request;
 use crate::engine::{Engine, Session};
@@ -91,43 +92,47 @@ async fn stand_by(
     let opened = tokio::select! {
         opened = opening => opened,
         // Nobody wants it any more: the attempt is dropped.
-        () = abandoned(&mut asked) => return report(Request::Lost(id, false)).await,
+        () = abandoned(&mut asked) => return report(Request::Lost(id, None)).await,
     };
     let mut session = match opened {
         Ok(session) => session,
         Err(error) => {
             warn!(engine = engine.name(), %error, "no session could be prepared");
-            return report(Request::Lost(id, true)).await;
+            return report(Request::Lost(id, Some(Fault::Open(error)))).await;
         }
     };
     let asker = loop {
         tokio::select! {
             biased;
-            asker = asked.recv() => break asker,
+            asker = asked.recv() => break Ok(asker),
             event = session.port.recv() => match event {
                 Some(Event::Ready) => {
                     session.primed = true;
-                    let seconds = began.elapsed().as_secs_f32();
+                    let took = began.elapsed();
+                    let seconds = took.as_secs_f32();
                     info!(engine = engine.name(), persona = name, seconds, "a session is primed");
-                    report(Request::Primed(id)).await;
+                    report(Request::Primed(id, took)).await;
                 }
-                Some(Event::OpenFailed(_) | Event::Closed(_)) | None => {
-                    warn!(engine = engine.name(), "a prepared session is lost");
-                    gone(&mut session).await;
-                    return report(Request::Lost(id, true)).await;
-                }
+                Some(Event::OpenFailed(why)) => break Err(Fault::Open(why)),
+                Some(Event::Closed(how)) => break Err(Fault::Closed(how)),
+                None => break Err(Fault::Closed(Closed::Lost)),
                 Some(Event::Connected(_) | Event::Audio(_) | Event::Text(_) | Event::Fault) => {}
             },
         }
     };
     match asker {
         // Whoever asked may have gone; then the session is dropped, and so closed.
-        Some(reply) => drop(reply.send(session)),
-        None => {
+        Ok(Some(reply)) => drop(reply.send(session)),
+        Err(fault) => {
+            warn!(engine = engine.name(), %fault, "a prepared session is lost");
+            gone(&mut session).await;
+            report(Request::Lost(id, Some(fault))).await;
+        }
+        Ok(None) => {
             session.port.close();
             gone(&mut session).await;
             debug!(engine = engine.name(), "a prepared session is closed");
-            report(Request::Lost(id, false)).await;
+            report(Request::Lost(id, None)).await;
         }
     }
 }

@@ -29,6 +29,11 @@ impl fmt::Display for CallId {
     }
 }
 
-/// Names one engine slot: its place in the configured list of engines, from 0.
+/// Names one engine of a pool, for as long as the pool lives: its number in the order in which
+/// engines came, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EngineId(pub usize);
+
+/// Names one engine slot, likewise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(pub usize);

@@ -1,14 +1,23 @@
-//! Which call has which engine: every slot is free, reserved, taken or resting, never two at once.
-//! A free or reserved slot may have a standby: a session that is primed before anybody calls.
+//! Which call has which engine: every slot is free, reserved or taken, never two at once.
+//! A slot may have a standby: a session that is primed before anybody is connected to it.
 
+mod health;
+mod queue;
 mod standby;
+mod view;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::id::{CallId, SlotId};
+use crate::id::{CallId, EngineId, SlotId};
 use crate::persona::SessionKey;
+use health::Health;
+use queue::Waiting;
 use standby::Standby;
+
+pub use health::{Fault, Spread};
+pub use queue::Admission;
+pub use view::{EngineState, EngineView, Occupancy, SlotView};
 
 /// Takings of slots that tell what will be wanted next.
 const REMEMBERED: usize = 64;
@@ -18,12 +27,28 @@ const REMEMBERED: usize = 64;
 pub struct Config {
     /// How long a slot is kept for a call whose stream has not come yet.
     pub reserve: Duration,
-    /// How long a slot is left alone after its engine failed to open a session.
+    /// How long an engine is left alone after it failed or was too slow; twice as long each time
+    /// that this happens again before it has served a call well.
     pub rest: Duration,
+    /// The most that becomes of that.
+    pub longest_rest: Duration,
+    /// How long a call must last to show that its engine is well.
+    pub proof: Duration,
     /// How many slots are to have a standby, as far as they are free.
     pub warm: usize,
     /// How old a standby may become before another takes its place.
     pub stale: Duration,
+    /// How long a caller may hear ringing until a slot is free and primed; none: what is free is
+    /// connected as it stands.
+    pub ring: Duration,
+    /// How many callers may wait in the queue after that.
+    pub queue: usize,
+    /// How long a caller may wait, ringing included.
+    pub longest_wait: Duration,
+    /// How many callers may wait at all, those that hear ringing included.
+    pub most_waiting: usize,
+    /// A caller who waits and does not ask for so long is gone.
+    pub absent: Duration,
 }
 
 impl Default for Config {
@@ -31,26 +56,34 @@ impl Default for Config {
         Self {
             reserve: Duration::from_secs(20),
             rest: Duration::from_secs(5),
+            longest_rest: Duration::from_secs(300),
+            proof: Duration::from_secs(10),
             warm: 0,
             stale: Duration::from_secs(1800),
+            ring: Duration::ZERO,
+            queue: 0,
+            longest_wait: Duration::from_secs(120),
+            most_waiting: 100,
+            absent: Duration::from_secs(20),
         }
     }
 }
 
 #[derive(Debug, Clone)]
 struct Slot {
+    engine: EngineId,
     state: State,
+    /// Since when it is in this state.
+    since: Instant,
     standby: Option<Standby>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Free,
-    /// Kept for a call that was told to connect.
+    /// Kept for a call that waits, or was told to connect.
     Reserved(CallId, Instant),
     Taken(CallId),
-    /// Its engine failed; not offered before this moment, and later only after every free one.
-    Resting(Instant),
 }
 
 /// How a call comes to its session in a slot that it has taken.
@@ -64,66 +97,91 @@ pub enum Way {
     Replace,
 }
 
-/// The slots of all engines.
+/// The slots of all engines, and who waits for one.
 #[derive(Debug, Clone)]
 pub struct EnginePool {
     config: Config,
-    slots: Vec<Slot>,
+    engines: BTreeMap<EngineId, Health>,
+    slots: BTreeMap<SlotId, Slot>,
+    /// Engines and slots that there ever were.
+    engines_so_far: usize,
+    slots_so_far: usize,
+    waiting: Waiting,
     /// What was wanted lately, newest last.
     wanted: VecDeque<SessionKey>,
 }
 
-/// How many slots are in which state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Occupancy {
-    /// Ready for the next call.
-    pub free: usize,
-    /// Kept for a call that has not connected yet.
-    pub reserved: usize,
-    /// In a conversation.
-    pub taken: usize,
-    /// Left alone after a failure.
-    pub resting: usize,
-    /// Of the free and the reserved, those with a primed standby.
-    pub warm: usize,
-}
-
 impl EnginePool {
-    /// A pool of `slots` free slots, numbered from 0.
+    /// A pool without engines.
     #[must_use]
-    pub fn new(slots: usize, config: Config) -> Self {
-        let slots = vec![Slot { state: State::Free, standby: None }; slots];
-        Self { config, slots, wanted: VecDeque::new() }
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            engines: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            engines_so_far: 0,
+            slots_so_far: 0,
+            waiting: Waiting::default(),
+            wanted: VecDeque::new(),
+        }
     }
 
-    /// Keeps a slot for `call`, which is about to connect and wants such a session; `None` when
-    /// there is none to keep.
-    ///
-    /// Asking again for the same call prolongs what it has.
-    pub fn reserve(&mut self, call: &CallId, key: &SessionKey, now: Instant) -> Option<SlotId> {
-        let slot = self.find(call, key, now)?;
-        let state = &mut self.slots[slot.0].state;
-        if !matches!(state, State::Taken(_)) {
-            *state = State::Reserved(call.clone(), now + self.config.reserve);
+    /// Adds an engine that holds so many sessions at once.
+    pub fn add(&mut self, sessions: usize, now: Instant) -> EngineId {
+        let engine = EngineId(self.engines_so_far);
+        self.engines_so_far += 1;
+        self.engines.insert(engine, Health::default());
+        for _ in 0..sessions {
+            let slot = Slot { engine, state: State::Free, since: now, standby: None };
+            self.slots.insert(SlotId(self.slots_so_far), slot);
+            self.slots_so_far += 1;
         }
-        Some(slot)
+        engine
+    }
+
+    /// Gives an engine no more calls; it is gone once its slots are free and without a standby.
+    pub fn remove(&mut self, engine: EngineId) {
+        if let Some(health) = self.engines.get_mut(&engine) {
+            health.is_leaving = true;
+        }
+        for id in self.slots_of(engine) {
+            if let State::Reserved(call, _) = &self.slots[&id].state {
+                let call = call.clone();
+                self.waiting.unassign(&call);
+                self.set(id, State::Free, None);
+            }
+        }
+        self.clear_away();
+    }
+
+    /// Whose slot it is.
+    #[must_use]
+    pub fn engine_of(&self, slot: SlotId) -> Option<EngineId> {
+        self.slots.get(&slot).map(|slot| slot.engine)
     }
 
     /// Takes the slot that was kept for `call`, or any other that can be had, and says how the call
     /// comes to its session there; the slot then has no standby any more.
     ///
-    /// `None` when there is none, or when this call has one in use: a second connection that names
-    /// a running call gets no second engine.
-    pub fn take(&mut self, call: &CallId, key: &SessionKey, now: Instant) -> Option<(SlotId, Way)> {
+    /// `None` when there is none, or when this call has `most` in use already: a second connection
+    /// that names a running call gets no second engine.
+    pub fn take(
+        &mut self,
+        call: &CallId,
+        key: &SessionKey,
+        most: usize,
+        now: Instant,
+    ) -> Option<(SlotId, Way)> {
         let own = State::Taken(call.clone());
-        if self.slots.iter().any(|slot| slot.state == own) {
+        if self.slots.values().filter(|slot| slot.state == own).count() >= most {
             return None;
         }
+        self.lapse(now);
         let id = self.find(call, key, now)?;
+        self.waiting.forget(call);
         self.note_wanted(key);
-        let slot = &mut self.slots[id.0];
-        slot.state = own;
-        let way = match slot.standby.take() {
+        self.set(id, own, Some(now));
+        let way = match self.slots.get_mut(&id)?.standby.take() {
             None => Way::Open,
             Some(standby) if standby.key == *key => Way::HandOver,
             Some(_) => Way::Replace,
@@ -132,171 +190,99 @@ impl EnginePool {
     }
 
     /// Gives a slot back. One that `call` does not hold is left as it is.
-    pub fn release(&mut self, slot: SlotId, call: &CallId) {
-        if let Some(held) = self.held(slot, call) {
-            *held = State::Free;
+    pub fn release(&mut self, slot: SlotId, call: &CallId, now: Instant) {
+        let Some(held) = self.slots.get(&slot) else { return };
+        if held.state != State::Taken(call.clone()) {
+            return;
+        }
+        let (engine, lasted) = (held.engine, now.saturating_duration_since(held.since));
+        if let Some(health) = self.engines.get_mut(&engine) {
+            health.served(lasted >= self.config.proof, held.since);
+        }
+        self.set(slot, State::Free, Some(now));
+        self.clear_away();
+        self.assign(now);
+    }
+
+    /// Drops what was kept for `call`, which will not come, and its place among those who wait.
+    pub fn cancel(&mut self, call: &CallId, now: Instant) {
+        self.waiting.forget(call);
+        self.give_up_reservation(call);
+        self.assign(now);
+    }
+
+    fn give_up_reservation(&mut self, call: &CallId) {
+        let mut held = self.slots.iter();
+        let held = held
+            .find(|(_, slot)| matches!(&slot.state, State::Reserved(holder, _) if holder == call));
+        if let Some(id) = held.map(|(id, _)| *id) {
+            self.set(id, State::Free, None);
+            self.clear_away();
         }
     }
 
-    /// Gives a slot back whose engine failed to open a session, to rest for a while.
-    pub fn fail(&mut self, slot: SlotId, call: &CallId, now: Instant) {
-        let until = now + self.config.rest;
-        if let Some(held) = self.held(slot, call) {
-            *held = State::Resting(until);
+    fn set(&mut self, id: SlotId, state: State, now: Option<Instant>) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.since = now.unwrap_or(slot.since);
+            slot.state = state;
         }
     }
 
-    /// Drops what was kept for `call`, which will not come.
-    pub fn cancel(&mut self, call: &CallId) {
-        for slot in &mut self.slots {
-            if matches!(&slot.state, State::Reserved(holder, _) if holder == call) {
-                slot.state = State::Free;
-            }
+    fn slots_of(&self, engine: EngineId) -> Vec<SlotId> {
+        let own = |(id, slot): (&SlotId, &Slot)| (slot.engine == engine).then_some(*id);
+        self.slots.iter().filter_map(own).collect()
+    }
+
+    /// Forgets engines that were removed and hold nothing any more.
+    fn clear_away(&mut self) {
+        let slots = &self.slots;
+        let is_idle = |id: &EngineId| {
+            let mut own = slots.values().filter(|slot| slot.engine == *id);
+            own.all(|slot| slot.state == State::Free && slot.standby.is_none())
+        };
+        let gone = |(id, health): (&EngineId, &Health)| health.is_leaving && is_idle(id);
+        let gone: Vec<_> = self.engines.iter().filter(|it| gone(*it)).map(|(id, _)| *id).collect();
+        for engine in gone {
+            self.engines.remove(&engine);
+            self.slots.retain(|_, slot| slot.engine != engine);
         }
     }
 
-    /// How many slots are in which state at `now`.
-    #[must_use]
-    pub fn occupancy(&self, now: Instant) -> Occupancy {
-        let mut occupancy = Occupancy::default();
-        for slot in &self.slots {
-            *match &slot.state {
-                State::Taken(_) => &mut occupancy.taken,
-                State::Reserved(_, until) if *until > now => &mut occupancy.reserved,
-                State::Resting(until) if *until > now => &mut occupancy.resting,
-                State::Free | State::Reserved(..) | State::Resting(_) => &mut occupancy.free,
-            } += 1;
-            occupancy.warm += usize::from(slot.standby.as_ref().is_some_and(|it| it.is_ready));
-        }
-        occupancy
-    }
-
-    fn held(&mut self, slot: SlotId, call: &CallId) -> Option<&mut State> {
-        let held = &mut self.slots.get_mut(slot.0)?.state;
-        matches!(held, State::Taken(holder) if holder == call).then_some(held)
-    }
-
-    /// The call's own slot, else the first free one, else one that has rested enough. Of the free
-    /// ones, one whose standby suits, then one without, so that the others' stay. One that still
+    /// The call's own slot, else the one that suits best. Of the free ones, one whose standby
+    /// suits, then one without, so that the others' stay, and at last one on trial. An engine that
     /// rests is not tried: a caller who hears at once that nobody is there is better off than one
     /// who waits for a failure.
     fn find(&self, call: &CallId, key: &SessionKey, now: Instant) -> Option<SlotId> {
-        let own = |slot: &Slot| match &slot.state {
-            State::Taken(holder) | State::Reserved(holder, _) => holder == call,
-            State::Free | State::Resting(_) => false,
-        };
         let rank = |slot: &Slot| match &slot.state {
-            _ if own(slot) => Some(0),
-            State::Free => Some(self.suits(slot, key)),
-            State::Reserved(_, until) if *until <= now => Some(self.suits(slot, key)),
-            State::Resting(until) if *until <= now => Some(5),
-            State::Taken(_) | State::Reserved(..) | State::Resting(_) => None,
+            State::Reserved(holder, _) if holder == call => Some(0),
+            State::Free => self.suits(slot, key, now),
+            State::Taken(_) | State::Reserved(..) => None,
         };
-        let ranked = self.slots.iter().enumerate();
-        let ranked = ranked.filter_map(|(index, slot)| Some((rank(slot)?, index)));
-        ranked.min().map(|(_, index)| SlotId(index))
+        let ranked = self.slots.iter().filter_map(|(id, slot)| Some((rank(slot)?, *id)));
+        ranked.min().map(|(_, id)| id)
     }
 
-    /// How well a free slot suits who wants such a session: 1 best, 4 worst.
-    fn suits(&self, slot: &Slot, key: &SessionKey) -> u8 {
-        match &slot.standby {
+    /// How well a free slot suits who wants such a session: 1 best; none if it cannot be had.
+    fn suits(&self, slot: &Slot, key: &SessionKey, now: Instant) -> Option<u8> {
+        let health = self.engines.get(&slot.engine)?;
+        if !health.is_offered(now) {
+            return None;
+        }
+        let standby = match &slot.standby {
             Some(standby) if standby.key == *key && standby.is_ready => 1,
             Some(standby) if standby.key == *key => 2,
             None => 3,
             Some(_) => 4,
+        };
+        if !health.is_on_trial() {
+            return Some(standby);
         }
+        // One session at a time tells as much as many, and spoils fewer calls.
+        let others = self.slots.values().filter(|other| other.engine == slot.engine);
+        let in_use = others.filter(|other| other.state != State::Free).count();
+        (in_use == 0).then_some(10 + standby)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::persona::Persona;
-    use proptest::prelude::*;
-
-    fn call(n: u8) -> CallId {
-        CallId::new(&format!("CA{n}"))
-    }
-
-    fn key() -> SessionKey {
-        SessionKey::of(&Persona::new("sam", "NATM1.pt", "Be Sam."))
-    }
-
-    impl EnginePool {
-        fn keep(&mut self, call: &CallId, now: Instant) -> Option<SlotId> {
-            self.reserve(call, &key(), now)
-        }
-
-        fn taken(&mut self, call: &CallId, now: Instant) -> Option<SlotId> {
-            self.take(call, &key(), now).map(|(slot, _)| slot)
-        }
-    }
-
-    #[test]
-    fn a_reservation_holds_its_slot_until_it_lapses() {
-        let now = crate::call::epoch();
-        let mut pool = EnginePool::new(1, Config::default());
-        assert_eq!(pool.keep(&call(1), now), Some(SlotId(0)));
-        assert_eq!(pool.keep(&call(2), now), None);
-        assert_eq!(pool.taken(&call(2), now), None);
-        assert_eq!(pool.taken(&call(1), now), Some(SlotId(0)));
-        assert_eq!(pool.taken(&call(1), now), None, "a running call gets no second engine");
-        pool.release(SlotId(0), &call(1));
-        assert_eq!(pool.keep(&call(2), now), Some(SlotId(0)));
-        let later = now + Config::default().reserve;
-        assert_eq!(pool.taken(&call(3), later), Some(SlotId(0)), "the stream of call 2 never came");
-        assert_eq!(pool.taken(&call(2), later), None);
-    }
-
-    #[test]
-    fn a_failed_engine_rests_and_comes_back() {
-        let now = crate::call::epoch();
-        let mut pool = EnginePool::new(2, Config::default());
-        let first = pool.taken(&call(1), now).unwrap();
-        pool.fail(first, &call(1), now);
-        assert_eq!(pool.taken(&call(1), now), Some(SlotId(1)), "the other one is tried next");
-        assert_eq!(pool.taken(&call(2), now), None);
-        assert_eq!(pool.occupancy(now), Occupancy { taken: 1, resting: 1, ..Default::default() });
-        let later = now + Config::default().rest;
-        pool.release(SlotId(1), &call(1));
-        assert_eq!(
-            pool.taken(&call(2), later),
-            Some(SlotId(1)),
-            "one that did not fail comes first"
-        );
-        assert_eq!(pool.taken(&call(3), later), Some(first));
-    }
-
-    proptest! {
-        #[test]
-        fn no_slot_is_ever_given_twice(
-            steps in proptest::collection::vec((0u8..6, 0u8..5, 0u64..9000), 1..200)
-        ) {
-            let mut now = crate::call::epoch();
-            let mut pool = EnginePool::new(3, Config::default());
-            let mut holders: Vec<(CallId, SlotId)> = Vec::new();
-            for (n, action, ms) in steps {
-                now += Duration::from_millis(ms);
-                let call = call(n);
-                let held = holders.iter().position(|(holder, _)| *holder == call);
-                match (action, held) {
-                    (0, _) => { pool.keep(&call, now); }
-                    (1, _) => if let Some(slot) = pool.taken(&call, now) {
-                        prop_assert!(holders.iter().all(|(_, other)| *other != slot));
-                        holders.push((call, slot));
-                    },
-                    (2, Some(index)) => {
-                        let (call, slot) = holders.swap_remove(index);
-                        pool.release(slot, &call);
-                    }
-                    (3, Some(index)) => {
-                        let (call, slot) = holders.swap_remove(index);
-                        pool.fail(slot, &call, now);
-                    }
-                    _ => pool.cancel(&call),
-                }
-                prop_assert_eq!(pool.occupancy(now).taken, holders.len());
-            }
-        }
-    }
-}
+mod tests;

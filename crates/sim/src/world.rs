@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use voice_bot_core::id::SlotId;
 use voice_bot_core::leg::engine::Command;
 use voice_bot_core::persona::SessionKey;
-use voice_bot_core::pool::{self, EnginePool};
+use voice_bot_core::pool::{self, Admission, EnginePool};
 use voice_bot_core::tape::Trace;
 
 use crate::call::CallNode;
@@ -83,12 +83,16 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, slots: usize, patience: pool::Config) -> Self {
         let start = epoch();
+        let mut pool = EnginePool::new(patience);
+        for _ in 0..slots {
+            pool.add(1, start);
+        }
         Self {
             seed,
             rng: Rng::new(seed),
             start,
             now: start,
-            pool: EnginePool::new(slots, patience),
+            pool,
             patience,
             sessions: vec![None; slots],
             conversations: Vec::new(),
@@ -203,7 +207,7 @@ impl World {
         let conversation = &mut self.conversations[index];
         let scenario = &conversation.scenario;
         let key = SessionKey::of(&scenario.persona);
-        if self.pool.reserve(&scenario.id, &key, self.now).is_none() {
+        if self.pool.ask(&scenario.id, &key, self.now) != Admission::Connect {
             conversation.turned_away = true;
         } else if let Some(after) = conversation.scenario.connects {
             self.plan(self.now + after, Happening::Connects(index));
@@ -309,7 +313,8 @@ impl World {
     fn take(&mut self, index: usize) -> bool {
         let conversation = &mut self.conversations[index];
         let scenario = &conversation.scenario;
-        let taken = self.pool.take(&scenario.id, &SessionKey::of(&scenario.persona), self.now);
+        let key = SessionKey::of(&scenario.persona);
+        let taken = self.pool.take(&scenario.id, &key, 1, self.now);
         conversation.slot = taken.map(|(slot, _)| slot);
         conversation.slot.is_some()
     }
@@ -318,7 +323,7 @@ impl World {
     fn release(&mut self, index: usize) {
         let conversation = &mut self.conversations[index];
         match conversation.slot.take() {
-            Some(slot) => self.pool.release(slot, &conversation.scenario.id),
+            Some(slot) => self.pool.release(slot, &conversation.scenario.id, self.now),
             None => self.violations.push(format!("call {index} gave back what it did not have")),
         }
     }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use voice_bot_core::leg::Format;
 use voice_bot_core::leg::caller;
 use voice_bot_core::leg::engine::OpenError;
-use voice_bot_core::pool;
+use voice_bot_core::pool::{self, Admission};
 use voice_bot_core::record::EndReason;
 
 use super::super::Switchboard;
@@ -128,15 +128,16 @@ async fn an_engine_that_panics_costs_its_call_and_no_slot() {
 }
 
 #[tokio::test]
-async fn every_slot_is_tried_once_and_rests_when_its_engine_fails() {
-    let (settings, engine) = settings(Opens::Fails);
+async fn every_engine_is_tried_once_and_rests_when_it_fails() {
+    let (mut settings, engine) = settings(Opens::Fails);
+    settings.engines.push(engine.clone());
     let switchboard = Switchboard::start(settings);
     let id = CallId::new("CA1");
     let _far = connect(&switchboard, &id).await;
     let reason = record(&switchboard, &id).await.unwrap().reason;
     assert_eq!(reason, EndReason::EngineUnreachable);
     assert_eq!(engine.asked.load(Ordering::Relaxed), 2);
-    slots(&switchboard, (0, 0, 2)).await;
+    slots(&switchboard, (0, 0, 4)).await;
     assert_eq!(switchboard.admit(id, persona(), About::default()).await, Err(Refusal::Busy));
 }
 
@@ -158,20 +159,29 @@ async fn a_cancelled_admission_keeps_nothing() {
     let (settings, _engine) = settings(Opens::Never);
     let switchboard = Switchboard::start(settings);
     let calls = [1, 2, 3].map(|n| CallId::new(&format!("CA{n}")));
-    assert_eq!(switchboard.admit(calls[0].clone(), persona(), About::default()).await, Ok(()));
-    assert_eq!(switchboard.admit(calls[1].clone(), persona(), About::default()).await, Ok(()));
+    assert_eq!(
+        switchboard.admit(calls[0].clone(), persona(), About::default()).await,
+        Ok(Admission::Connect)
+    );
+    assert_eq!(
+        switchboard.admit(calls[1].clone(), persona(), About::default()).await,
+        Ok(Admission::Connect)
+    );
     assert_eq!(
         switchboard.admit(calls[2].clone(), persona(), About::default()).await,
         Err(Refusal::Busy)
     );
     switchboard.cancel(calls[0].clone()).await;
-    assert_eq!(switchboard.admit(calls[2].clone(), persona(), About::default()).await, Ok(()));
+    assert_eq!(
+        switchboard.admit(calls[2].clone(), persona(), About::default()).await,
+        Ok(Admission::Connect)
+    );
     switchboard.cancel(CallId::new("CA9")).await;
     assert_eq!(switchboard.overview().await.slots.reserved, 2);
 }
 
 /// A board without its task, and where slots come back.
-fn board() -> (Board, mpsc::UnboundedReceiver<Return>) {
+fn board() -> (Board, mpsc::UnboundedReceiver<News>) {
     let (settings, _engine) = settings(Opens::Never);
     let (requests, _) = mpsc::channel(1);
     let (returns, returned) = mpsc::unbounded_channel();
@@ -187,17 +197,17 @@ fn free(board: &Board) -> usize {
 fn a_slot_comes_back_though_nobody_says_that_its_call_is_over() {
     let (mut board, mut returned) = board();
     let id = CallId::new("CA1");
-    let Taken { lease, .. } = board.take(id.clone(), &key(), now()).unwrap();
+    let Taken { lease, .. } = board.take(id.clone(), &key(), 1, now()).unwrap();
     assert_eq!(free(&board), 1);
-    assert!(board.take(id.clone(), &key(), now()).is_none(), "a call has one engine");
+    assert!(board.take(id.clone(), &key(), 1, now()).is_none(), "a call has one engine");
     drop(lease);
-    let (slot, call, failed) = returned.try_recv().unwrap();
-    board.give_back(&(slot, call.clone(), failed));
+    let back = returned.try_recv().unwrap();
+    board.told(&back, now());
     assert_eq!(free(&board), 2);
     // Said twice, it does no harm to the next one who has the slot.
     let other = CallId::new("CA2");
-    let _taken = board.take(other, &key(), now()).unwrap();
-    board.give_back(&(slot, call, failed));
+    let _taken = board.take(other, &key(), 1, now()).unwrap();
+    board.told(&back, now());
     board.finish(&id, None);
     assert_eq!(free(&board), 1);
 }
@@ -207,9 +217,9 @@ fn a_slot_that_nobody_waits_for_any_more_comes_back() {
     let (mut board, mut returned) = board();
     let (reply, answer) = oneshot::channel();
     drop(answer);
-    board.handle(Request::Take(CallId::new("CA1"), key(), reply), now());
+    board.handle(Request::Take(CallId::new("CA1"), key(), 1, reply), now());
     assert_eq!(free(&board), 1);
-    let (slot, call, failed) = returned.try_recv().unwrap();
-    board.give_back(&(slot, call, failed));
+    let back = returned.try_recv().unwrap();
+    board.told(&back, now());
     assert_eq!(free(&board), 2);
 }

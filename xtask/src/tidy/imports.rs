@@ -31,7 +31,7 @@ const CORE: House = House {
         ("turns", &["audio"]),
         ("demo", &["wire", "audio"]),
         ("wire", &["leg", "audio", "persona"]),
-        ("pool", &["id", "persona"]),
+        ("pool", &["leg", "id", "persona"]),
         ("rate", &[]),
         ("toll", &[]),
         ("record", &["id", "leg", "pace", "turns"]),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{EnginePool, REMEMBERED, State};
+use super::{EnginePool, Fault, REMEMBERED, State};
 use crate::id::SlotId;
 use crate::persona::SessionKey;
 
@@ -15,55 +15,80 @@ pub(super) struct Standby {
 }
 
 impl EnginePool {
-    /// A free slot that is to have a standby now, and for which of `keys`, the usual one first;
-    /// `None` when there are enough. It counts as being primed from then on.
+    /// A slot that is to have a standby now, and for which session, until there is none left;
+    /// it counts as being primed from then on. First come the slots of those who wait; then free
+    /// ones, as many as the pool is to keep warm, for those of `keys` that are likely to be wanted,
+    /// the usual one first.
     pub fn prepare(&mut self, keys: &[SessionKey], now: Instant) -> Option<(SlotId, SessionKey)> {
-        let have = self.slots.iter().filter(|slot| slot.standby.is_some()).count();
+        self.lapse(now);
+        let (id, key) = self.awaited().or_else(|| self.likely(keys, now))?;
+        let standby = Standby { key: key.clone(), is_ready: false, since: now };
+        self.slots.get_mut(&id)?.standby = Some(standby);
+        Some((id, key))
+    }
+
+    fn awaited(&self) -> Option<(SlotId, SessionKey)> {
+        if self.config.ring.is_zero() && self.config.queue == 0 {
+            return None;
+        }
+        let is_cold = |id: &SlotId| self.slots.get(id).is_some_and(|slot| slot.standby.is_none());
+        let mut awaited = self.waiting.slots();
+        awaited.find(|(id, _)| is_cold(id)).map(|(id, key)| (id, key.clone()))
+    }
+
+    fn likely(&self, keys: &[SessionKey], now: Instant) -> Option<(SlotId, SessionKey)> {
+        let have = self.slots.values().filter(|slot| slot.standby.is_some()).count();
         if have >= self.config.warm {
             return None;
         }
-        let is_free = |state: &State| match state {
-            State::Free => true,
-            State::Resting(until) => *until <= now,
-            State::Reserved(..) | State::Taken(_) => false,
+        let key = self.likeliest(keys)?;
+        let can_be_had = |slot: &super::Slot| {
+            slot.state == State::Free && slot.standby.is_none() && {
+                // An engine on trial has one at a time.
+                self.suits(slot, key, now).is_some() && !self.is_tried_already(slot)
+            }
         };
-        let free = |slot: &super::Slot| slot.standby.is_none() && is_free(&slot.state);
-        let index = self.slots.iter().position(free)?;
-        let key = self.likeliest(keys)?.clone();
-        let standby = Standby { key: key.clone(), is_ready: false, since: now };
-        let slot = &mut self.slots[index];
-        (slot.state, slot.standby) = (State::Free, Some(standby));
-        Some((SlotId(index), key))
+        let (id, _) = self.slots.iter().find(|(_, slot)| can_be_had(slot))?;
+        Some((*id, key.clone()))
     }
 
-    /// A slot's standby has read its prompts.
-    pub fn primed(&mut self, slot: SlotId) {
-        if let Some(standby) = self.slots.get_mut(slot.0).and_then(|slot| slot.standby.as_mut()) {
-            standby.is_ready = true;
+    fn is_tried_already(&self, slot: &super::Slot) -> bool {
+        let is_on_trial = self.engines.get(&slot.engine).is_some_and(|it| it.is_on_trial());
+        let mut others = self.slots.values().filter(|other| other.engine == slot.engine);
+        is_on_trial && others.any(|other| other.standby.is_some())
+    }
+
+    /// A slot's standby is no more; with the fault if its engine did not keep its side. One that
+    /// was handed over is its call's.
+    pub fn lost(&mut self, slot: SlotId, fault: Option<Fault>, now: Instant) {
+        let Some(held) = self.slots.get_mut(&slot) else { return };
+        let engine = held.engine;
+        if held.standby.take().is_none() {
+            return;
+        }
+        match fault {
+            Some(fault) => self.faulted(engine, fault, now),
+            None => self.clear_away(),
         }
     }
 
-    /// A slot's standby is no more; `failed` if its engine did not keep its side. One that was
-    /// handed over is its call's.
-    pub fn lost(&mut self, slot: SlotId, failed: bool, now: Instant) {
-        let until = now + self.config.rest;
-        let Some(slot) = self.slots.get_mut(slot.0) else { return };
-        if slot.standby.take().is_some() && failed && slot.state == State::Free {
-            slot.state = State::Resting(until);
-        }
-    }
-
-    /// A free slot whose standby is too old, or is for nobody of `keys`: it is to be closed.
+    /// A slot whose standby is too old, or is for nobody of `keys`, or is in the way of someone who
+    /// waits, or whose engine was removed: it is to be closed.
     #[must_use]
     pub fn outdated(&self, keys: &[SessionKey], now: Instant) -> Option<SlotId> {
-        let is_outdated = |slot: &super::Slot| match (&slot.state, &slot.standby) {
+        let is_leaving =
+            |slot: &super::Slot| self.engines.get(&slot.engine).is_some_and(|it| it.is_leaving);
+        let is_outdated = |(id, slot): (&SlotId, &super::Slot)| match (&slot.state, &slot.standby) {
             (State::Free, Some(standby)) => {
                 let age = now.saturating_duration_since(standby.since);
-                age >= self.config.stale || !keys.contains(&standby.key)
+                age >= self.config.stale || !keys.contains(&standby.key) || is_leaving(slot)
+            }
+            (State::Reserved(..), Some(standby)) => {
+                self.waiting.slots().any(|(slot, key)| slot == *id && standby.key != *key)
             }
             (_, _) => false,
         };
-        self.slots.iter().position(is_outdated).map(SlotId)
+        self.slots.iter().find(|it| is_outdated(*it)).map(|(id, _)| *id)
     }
 
     pub(super) fn note_wanted(&mut self, key: &SessionKey) {
@@ -78,7 +103,7 @@ impl EnginePool {
     fn likeliest<'a>(&self, keys: &'a [SessionKey]) -> Option<&'a SessionKey> {
         let wanted = |key: &SessionKey| self.wanted.iter().filter(|it| *it == key).count();
         let have = |key: &SessionKey| {
-            let standbys = self.slots.iter().filter_map(|slot| slot.standby.as_ref());
+            let standbys = self.slots.values().filter_map(|slot| slot.standby.as_ref());
             standbys.filter(|standby| standby.key == *key).count()
         };
         let usual = |key: &SessionKey| usize::from(keys.first() == Some(key));
@@ -92,7 +117,7 @@ impl EnginePool {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Config, Way};
+    use super::super::{Admission, Config, Way};
     use super::*;
     use crate::id::CallId;
     use crate::persona::Persona;
@@ -106,7 +131,7 @@ mod tests {
     }
 
     fn pool(slots: usize, warm: usize) -> EnginePool {
-        EnginePool::new(slots, Config { warm, ..Config::default() })
+        EnginePool::of(slots, Config { warm, ..Config::default() })
     }
 
     #[test]
@@ -116,13 +141,13 @@ mod tests {
         assert_eq!(pool.prepare(&keys, now), Some((SlotId(0), key("a"))));
         assert_eq!(pool.prepare(&keys, now), Some((SlotId(1), key("a"))));
         assert_eq!(pool.prepare(&keys, now), None);
-        pool.primed(SlotId(1));
+        pool.primed(SlotId(1), Duration::from_secs(4));
         assert_eq!(pool.occupancy(now).warm, 1);
-        assert_eq!(pool.take(&call("1"), &key("a"), now), Some((SlotId(1), Way::HandOver)));
-        assert_eq!(pool.take(&call("2"), &key("a"), now), Some((SlotId(0), Way::HandOver)));
-        assert_eq!(pool.take(&call("3"), &key("a"), now), Some((SlotId(2), Way::Open)));
+        assert_eq!(pool.take(&call("1"), &key("a"), 1, now), Some((SlotId(1), Way::HandOver)));
+        assert_eq!(pool.take(&call("2"), &key("a"), 1, now), Some((SlotId(0), Way::HandOver)));
+        assert_eq!(pool.take(&call("3"), &key("a"), 1, now), Some((SlotId(2), Way::Open)));
         assert_eq!(pool.prepare(&keys, now), None, "none is free");
-        pool.release(SlotId(2), &call("3"));
+        pool.release(SlotId(2), &call("3"), now);
         assert_eq!(pool.prepare(&keys, now), Some((SlotId(2), key("a"))));
     }
 
@@ -131,9 +156,9 @@ mod tests {
         let (now, keys) = (crate::call::epoch(), [key("a")]);
         let mut pool = pool(2, 1);
         pool.prepare(&keys, now).unwrap();
-        assert_eq!(pool.reserve(&call("1"), &key("b"), now), Some(SlotId(1)));
-        assert_eq!(pool.take(&call("1"), &key("b"), now), Some((SlotId(1), Way::Open)));
-        assert_eq!(pool.take(&call("2"), &key("b"), now), Some((SlotId(0), Way::Replace)));
+        assert_eq!(pool.ask(&call("1"), &key("b"), now), Admission::Connect);
+        assert_eq!(pool.take(&call("1"), &key("b"), 1, now), Some((SlotId(1), Way::Open)));
+        assert_eq!(pool.take(&call("2"), &key("b"), 1, now), Some((SlotId(0), Way::Replace)));
     }
 
     #[test]
@@ -142,8 +167,9 @@ mod tests {
         let mut pool = pool(4, 4);
         for n in 0..9 {
             let id = call(&n.to_string());
-            let (slot, _) = pool.take(&id, &key(if n % 3 == 0 { "c" } else { "b" }), now).unwrap();
-            pool.release(slot, &id);
+            let (slot, _) =
+                pool.take(&id, &key(if n % 3 == 0 { "c" } else { "b" }), 1, now).unwrap();
+            pool.release(slot, &id, now);
         }
         let prepared = std::iter::from_fn(|| pool.prepare(&keys, now)).map(|(_, key)| key);
         let prepared: Vec<_> = prepared.collect();
@@ -155,15 +181,15 @@ mod tests {
         let (now, keys) = (crate::call::epoch(), [key("a")]);
         let mut pool = pool(1, 1);
         pool.prepare(&keys, now).unwrap();
-        pool.lost(SlotId(0), true, now);
+        pool.lost(SlotId(0), Some(Fault::Silent), now);
         assert_eq!(pool.prepare(&keys, now), None);
         let later = now + Config::default().rest;
         pool.prepare(&keys, later).unwrap();
-        pool.lost(SlotId(0), false, later);
+        pool.lost(SlotId(0), None, later);
         pool.prepare(&keys, later).unwrap();
         // What was handed over is not the pool's to lose.
-        pool.take(&call("1"), &key("a"), later).unwrap();
-        pool.lost(SlotId(0), true, later);
+        pool.take(&call("1"), &key("a"), 1, later).unwrap();
+        pool.lost(SlotId(0), Some(Fault::Silent), later);
         assert_eq!(pool.occupancy(later).taken, 1);
     }
 
@@ -176,7 +202,7 @@ mod tests {
         assert_eq!(pool.outdated(&[key("b")], now), Some(SlotId(0)));
         let later = now + Config::default().stale;
         assert_eq!(pool.outdated(&keys, later), Some(SlotId(0)));
-        pool.reserve(&call("1"), &key("a"), later - Duration::from_secs(1));
+        pool.ask(&call("1"), &key("a"), later - Duration::from_secs(1));
         assert_eq!(pool.outdated(&keys, later), None, "somebody is about to have it");
     }
 }

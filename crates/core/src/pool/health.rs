@@ -1,0 +1,225 @@
+//! How well an engine does: what it took to open and prime it, its faults, and when it rests.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::{EnginePool, State};
+use crate::id::{CallId, EngineId, SlotId};
+use crate::leg::engine::{Closed, OpenError};
+
+/// The latest figures that a [`Spread`] is of.
+const KEPT: usize = 64;
+
+/// What an engine did against its side of the bargain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// A session could not be opened.
+    Open(OpenError),
+    /// A session was ended by the engine.
+    Closed(Closed),
+    /// It was silent for too long while it was fed.
+    Silent,
+    /// It was slower than real time.
+    Slow,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(OpenError::Busy) => f.write_str("open-busy"),
+            Self::Open(OpenError::Refused) => f.write_str("open-refused"),
+            Self::Open(OpenError::Unreachable) => f.write_str("open-unreachable"),
+            Self::Open(OpenError::Protocol) => f.write_str("open-protocol"),
+            Self::Closed(Closed::ByEngine(code)) => write!(f, "closed-{code}"),
+            Self::Closed(Closed::Lost) => f.write_str("closed-lost"),
+            Self::Closed(Closed::Protocol) => f.write_str("closed-protocol"),
+            Self::Silent => f.write_str("silent"),
+            Self::Slow => f.write_str("slow"),
+        }
+    }
+}
+
+/// How long something took, over the latest times.
+#[derive(Debug, Clone, Default)]
+pub struct Spread(VecDeque<Duration>);
+
+impl Spread {
+    /// Adds one more.
+    pub fn push(&mut self, took: Duration) {
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(took);
+    }
+
+    /// That which so many percent do not exceed; `None` before there was one.
+    #[must_use]
+    pub fn percentile(&self, percent: usize) -> Option<Duration> {
+        let mut sorted: Vec<_> = self.0.iter().copied().collect();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * percent).div_ceil(100).max(1);
+        sorted.get(rank - 1).copied()
+    }
+}
+
+/// Why an engine rests, or is on trial since.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    is_slow: bool,
+    until: Instant,
+    /// How often, without a call that went well in between.
+    times: u32,
+}
+
+/// One engine's.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Health {
+    rest: Option<Rest>,
+    /// The last probe failed.
+    pub(super) is_unreachable: bool,
+    /// It was removed, and serves out what it has.
+    pub(super) is_leaving: bool,
+    pub(super) opened: Spread,
+    pub(super) primed: Spread,
+    pub(super) real_time_factor: Option<f32>,
+    pub(super) served: u64,
+    pub(super) faults: BTreeMap<Fault, u64>,
+}
+
+impl Health {
+    pub(super) fn is_offered(&self, now: Instant) -> bool {
+        !self.is_unreachable && !self.is_leaving && !self.is_resting(now)
+    }
+
+    pub(super) fn is_resting(&self, now: Instant) -> bool {
+        self.rest.is_some_and(|rest| rest.until > now)
+    }
+
+    /// Whether it has still to show that it is well.
+    pub(super) const fn is_on_trial(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    pub(super) fn is_slow(&self) -> bool {
+        self.rest.is_some_and(|rest| rest.is_slow)
+    }
+
+    /// How long it still rests.
+    pub(super) fn rests_for(&self, now: Instant) -> Option<Duration> {
+        let left = self.rest?.until.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// One session has ended that began then; `proven` if it was long enough to tell.
+    pub(super) fn served(&mut self, proven: bool, since: Instant) {
+        self.served += 1;
+        // What went wrong in that session has set a new rest, later than its beginning.
+        if proven && self.rest.is_some_and(|rest| rest.until <= since) {
+            self.rest = None;
+        }
+    }
+
+    fn rest(&mut self, fault: Fault, config: &super::Config, now: Instant) {
+        *self.faults.entry(fault).or_default() += 1;
+        let times = self.rest.map_or(0, |rest| rest.times).saturating_add(1);
+        let doubled = config.rest.saturating_mul(1_u32.checked_shl(times - 1).unwrap_or(u32::MAX));
+        let until = now + doubled.min(config.longest_rest);
+        self.rest = Some(Rest { is_slow: fault == Fault::Slow, until, times });
+    }
+}
+
+impl EnginePool {
+    /// Gives a slot back whose engine did not keep its side in this session, to rest for a while.
+    pub fn fail(&mut self, slot: SlotId, call: &CallId, fault: Fault, now: Instant) {
+        let Some(held) = self.slots.get(&slot) else { return };
+        if held.state != State::Taken(call.clone()) {
+            return;
+        }
+        let engine = held.engine;
+        self.set(slot, State::Free, Some(now));
+        self.faulted(engine, fault, now);
+    }
+
+    /// An engine did not keep its side: it rests, and who waits for it is given another.
+    pub(super) fn faulted(&mut self, engine: EngineId, fault: Fault, now: Instant) {
+        if let Some(health) = self.engines.get_mut(&engine) {
+            health.rest(fault, &self.config, now);
+        }
+        self.give_waiting_another(engine);
+        self.clear_away();
+        self.assign(now);
+    }
+
+    /// The engine of this slot, in which a session runs, is slower than real time: it is given no
+    /// new calls for a while.
+    pub fn slowed(&mut self, slot: SlotId, real_time_factor: f32, now: Instant) {
+        let Some(engine) = self.engine_of(slot) else { return };
+        if let Some(health) = self.engines.get_mut(&engine) {
+            health.real_time_factor = Some(real_time_factor);
+        }
+        self.faulted(engine, Fault::Slow, now);
+    }
+
+    /// It keeps up again, and was not given up for anything else.
+    pub fn recovered(&mut self, slot: SlotId, real_time_factor: f32, now: Instant) {
+        let Some(engine) = self.engine_of(slot) else { return };
+        if let Some(health) = self.engines.get_mut(&engine) {
+            health.real_time_factor = Some(real_time_factor);
+            health.rest = health.rest.filter(|rest| !rest.is_slow);
+        }
+        self.assign(now);
+    }
+
+    /// How fast the engine of this slot is.
+    pub fn speed(&mut self, slot: SlotId, real_time_factor: f32) {
+        let engine = self.engine_of(slot);
+        if let Some(health) = engine.and_then(|engine| self.engines.get_mut(&engine)) {
+            health.real_time_factor = Some(real_time_factor);
+        }
+    }
+
+    /// A session was opened in this slot, which took so long.
+    pub fn opened(&mut self, slot: SlotId, took: Duration) {
+        let engine = self.engine_of(slot);
+        if let Some(health) = engine.and_then(|engine| self.engines.get_mut(&engine)) {
+            health.opened.push(took);
+        }
+    }
+
+    /// A session in this slot has read its prompts, for which it took so long.
+    pub fn primed(&mut self, slot: SlotId, took: Duration) {
+        let engine = self.engine_of(slot);
+        if let Some(health) = engine.and_then(|engine| self.engines.get_mut(&engine)) {
+            health.primed.push(took);
+        }
+        if let Some(standby) = self.slots.get_mut(&slot).and_then(|slot| slot.standby.as_mut()) {
+            standby.is_ready = true;
+        }
+    }
+
+    /// Whether an engine answers when it is asked whether it is there. One that does not is given
+    /// no calls until it does.
+    pub fn probed(&mut self, engine: EngineId, is_there: bool, now: Instant) {
+        let Some(health) = self.engines.get_mut(&engine) else { return };
+        let was_unreachable = std::mem::replace(&mut health.is_unreachable, !is_there);
+        match (was_unreachable, is_there) {
+            (false, false) => self.give_waiting_another(engine),
+            (true, true) => {}
+            (true, false) | (false, true) => return,
+        }
+        self.assign(now);
+    }
+
+    /// Takes the slots of an engine that cannot be had from those who wait for them.
+    fn give_waiting_another(&mut self, engine: EngineId) {
+        for id in self.slots_of(engine) {
+            if let State::Reserved(call, _) = &self.slots[&id].state {
+                let call = call.clone();
+                if self.waiting.unassign(&call) {
+                    self.set(id, State::Free, None);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Who is let in: a caller gets a slot, or waits for one, or is refused.
+
+use std::time::Instant;
+
+use voice_bot_core::id::CallId;
+use voice_bot_core::persona::{Persona, SessionKey};
+use voice_bot_core::pool::Admission;
+
+use super::super::{About, Refusal};
+use super::{Admitted, Board};
+
+impl Board {
+    pub(super) fn admit(
+        &mut self,
+        call: CallId,
+        persona: Persona,
+        about: About,
+        now: Instant,
+    ) -> Result<Admission, Refusal> {
+        self.has_room(&call, now)?;
+        let until = now + self.absent;
+        self.admitted.insert(call.clone(), Admitted { persona, about, until });
+        self.ask_again(call, now)
+    }
+
+    /// Asks the pool for a call that was admitted.
+    pub(super) fn ask_again(&mut self, call: CallId, now: Instant) -> Result<Admission, Refusal> {
+        self.has_room(&call, now)?;
+        let admitted = self.admitted.get_mut(&call).ok_or(Refusal::Over)?;
+        let key = SessionKey::of(&admitted.persona);
+        let admission = self.pool.ask(&call, &key, now);
+        match admission {
+            Admission::Connect => admitted.until = now + self.reserve,
+            Admission::Ring | Admission::Queue { .. } => admitted.until = now + self.absent,
+            Admission::Refuse => {
+                self.admitted.remove(&call);
+                return Err(Refusal::Busy);
+            }
+        }
+        Ok(admission)
+    }
+
+    /// Calls that are about to connect have their place already.
+    pub(super) fn has_room(&mut self, call: &CallId, now: Instant) -> Result<(), Refusal> {
+        self.admitted.retain(|_, admitted| admitted.until > now);
+        let others = self.admitted.keys().filter(|admitted| *admitted != call).count();
+        if self.stopping {
+            Err(Refusal::Stopping)
+        } else if self.running.contains_key(call) {
+            Err(Refusal::Duplicate)
+        } else if self.running.len() + others >= self.max_calls {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
+        }
+    }
+}

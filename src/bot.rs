@@ -280,6 +280,7 @@ impl Conversation {
                 | Event::Speed(_)
                 | Event::Cleared
                 | Event::RuleMet(_)
+                | Event::Succeeded(_)
                 | Event::Action { .. },
             ))
             | Err(RecvError::Closed) => None,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
+use voice_bot_core::call::AtHorizon;
 use voice_bot_core::persona::Persona;
 
 mod address;
@@ -250,6 +251,12 @@ pub struct CallConfig {
     pub start_timeout: Duration,
     /// How long audio that is still queued at the end of a call may go on playing.
     pub drain: Duration,
+    /// How long another session may take to come in place of one that failed; zero: the call ends.
+    pub recover: Duration,
+    /// After how much talk a session is followed by another, before the model forgets its persona.
+    pub horizon: Option<Duration>,
+    /// What happens then if no engine is free.
+    pub at_horizon: AtHorizon,
 }
 
 impl Default for CallConfig {
@@ -260,6 +267,9 @@ impl Default for CallConfig {
             engine_silence: Duration::from_secs(5),
             start_timeout: Duration::from_secs(10),
             drain: Duration::from_millis(1500),
+            recover: Duration::from_secs(30),
+            horizon: Some(Duration::from_secs(200)),
+            at_horizon: AtHorizon::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! One task per call owns everything here; there is no lock. It decides nothing.
 
+mod legs;
 mod log;
 mod teller;
 
@@ -10,29 +11,26 @@ use std::future;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, watch};
-use tracing::{Instrument as _, debug, trace, warn};
+use tracing::{trace, warn};
 use voice_bot_core::call::{Act, Call, Control, Event, Input, Output, Snapshot};
 use voice_bot_core::id::CallId;
-use voice_bot_core::leg::engine::{Link, OpenError};
 use voice_bot_core::leg::{caller, engine};
 use voice_bot_core::pace::speed::Change;
-use voice_bot_core::persona::{Action, Persona};
+use voice_bot_core::persona::Action;
 use voice_bot_core::pool::Fault;
 use voice_bot_core::record::CallRecord;
 
-use crate::engine::{BoxFuture, Session};
-use crate::port::{CallerPort, EnginePort};
+use crate::port::CallerPort;
 use crate::tape::Taper;
 use crate::telemetry::Pii;
 use crate::webhooks::Webhooks;
+use legs::Legs;
+pub use legs::{Opened, Opener, Wanted};
 use log::log;
 use teller::Teller;
 
 /// How often watchers are shown how a call stands.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
-
-/// How long a closed engine session may take to be gone before its lease is given back anyway.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The right to use an engine's slot; dropping it gives the slot back.
 pub trait Lease: Send {
@@ -46,17 +44,6 @@ pub trait Lease: Send {
     /// first fault counts.
     fn fail(&mut self, fault: Fault);
 }
-
-/// An engine session together with the right to use it.
-pub struct Opened {
-    /// The session.
-    pub session: Session,
-    /// Dropped once the session is gone.
-    pub lease: Box<dyn Lease>,
-}
-
-/// Finds an engine and opens a session with it.
-pub type Opener = Box<dyn FnOnce(Persona) -> BoxFuture<'static, Result<Opened, OpenError>> + Send>;
 
 /// Where a call's doings can be watched.
 #[derive(Debug, Clone)]
@@ -85,8 +72,7 @@ pub struct Driver {
     id: CallId,
     call: Call,
     caller: CallerPort,
-    opener: Option<Opener>,
-    engine: EngineLeg,
+    engine: Legs,
     orders: mpsc::Receiver<Order>,
     /// Orders that the call gives itself.
     own: VecDeque<Control>,
@@ -95,18 +81,6 @@ pub struct Driver {
     tape: Option<Taper>,
     shown: Option<Instant>,
     lost: Lost,
-}
-
-enum EngineLeg {
-    None,
-    Opening(BoxFuture<'static, Result<Opened, OpenError>>),
-    Open {
-        port: EnginePort,
-        lease: Box<dyn Lease>,
-        /// It was ready before the call came, which is to be told.
-        primed: bool,
-        opened: Instant,
-    },
 }
 
 /// Messages that a leg did not take in time.
@@ -128,10 +102,9 @@ impl Driver {
         mut observers: Observers,
     ) -> Self {
         let teller = Teller::new(id.as_str(), observers.webhooks.take(), now());
-        let engine = EngineLeg::None;
-        let opener = Some(opener);
+        let engine = Legs::new(opener);
         let (own, tape, shown, lost) = (VecDeque::new(), None, None, Lost::default());
-        Self { id, call, caller, opener, engine, orders, own, observers, teller, tape, shown, lost }
+        Self { id, call, caller, engine, orders, own, observers, teller, tape, shown, lost }
     }
 
     /// Records on this tape what the call is told.
@@ -185,9 +158,7 @@ impl Driver {
                     if let Event::Ended(record) = &event {
                         ended = Some(record.clone());
                     }
-                    if let (Event::Speed(change), EngineLeg::Open { lease, .. }) =
-                        (&event, &mut self.engine)
-                    {
+                    if let (Event::Speed(change), Some(lease)) = (&event, self.engine.lease()) {
                         lease.speed(*change);
                     }
                     if let Event::RuleMet(rule) = event {
@@ -236,42 +207,14 @@ impl Driver {
     }
 
     fn tell_engine(&mut self, command: engine::Command) {
-        match (command, &mut self.engine) {
-            (engine::Command::Open(persona), leg) => {
-                if let Some(opener) = self.opener.take() {
-                    *leg = EngineLeg::Opening(opener(persona));
-                }
-            }
-            (command @ engine::Command::Audio(_), EngineLeg::Open { port, .. }) => {
-                self.lost.engine += u64::from(!port.try_send(command));
-            }
-            (engine::Command::Audio(_), EngineLeg::None | EngineLeg::Opening(_)) => {
-                self.lost.engine += 1;
-            }
-            (engine::Command::Close { failed }, _) => {
-                self.close_engine(failed.then_some(Fault::Silent));
-            }
-        }
-    }
-
-    /// Ends the session, or the attempt to open one. The lease is given back only when the session
-    /// is gone, so that the next call never meets it.
-    fn close_engine(&mut self, fault: Option<Fault>) {
-        if let EngineLeg::Open { mut port, mut lease, .. } =
-            std::mem::replace(&mut self.engine, EngineLeg::None)
-        {
-            if let Some(fault) = fault {
-                lease.fail(fault);
-            }
-            port.close();
-            let closing = async move {
-                let gone = async { while port.recv().await.is_some() {} };
-                if tokio::time::timeout(CLOSE_DEADLINE, gone).await.is_err() {
-                    warn!("an engine session did not close in time");
-                }
-                drop(lease);
-            };
-            tokio::spawn(closing.in_current_span());
+        let silent = |failed: bool| failed.then_some(Fault::Silent);
+        match command {
+            engine::Command::Open(persona) => self.engine.open(persona),
+            engine::Command::Reopen(reopening) => self.engine.reopen(*reopening),
+            engine::Command::Prepare(persona) => self.engine.prepare(persona),
+            engine::Command::Switch { failed } => self.engine.switch(silent(failed)),
+            engine::Command::Close { failed } => self.engine.close(silent(failed)),
+            engine::Command::Audio(_) => self.lost.engine += u64::from(!self.engine.send(command)),
         }
     }
 
@@ -281,7 +224,7 @@ impl Driver {
         if let Some(control) = self.own.pop_front() {
             return Input::Control(control);
         }
-        let input = tokio::select! {
+        tokio::select! {
             biased;
             () = sleep_until(deadline) => Input::Timeout,
             Some(order) = self.orders.recv() => match order {
@@ -296,13 +239,7 @@ impl Driver {
                 event.unwrap_or(caller::Event::Left(caller::Left::Lost))
             ),
             event = self.engine.next() => Input::Engine(event),
-        };
-        if let Input::Engine(event) = &input
-            && let Some(fault) = fault(event)
-        {
-            self.close_engine(Some(fault));
         }
-        input
     }
 
     fn show(&mut self, now: Instant) {
@@ -316,65 +253,13 @@ impl Driver {
 impl Drop for Driver {
     /// However the call ends, a panic included, the engine's session is closed in order.
     fn drop(&mut self) {
-        self.close_engine(None);
+        self.engine.close(None);
     }
 }
 
 enum Obeyed {
     Until(Option<Instant>),
     Ended(Box<CallRecord>),
-}
-
-impl EngineLeg {
-    async fn next(&mut self) -> engine::Event {
-        match self {
-            Self::None => future::pending().await,
-            Self::Opening(opening) => match opening.await {
-                Ok(Opened { session, lease }) => {
-                    let Session { link, port, primed, opened } = session;
-                    let Link { format, lockstep } = link;
-                    debug!(?format, lockstep, "engine connected");
-                    *self = Self::Open { port, lease, primed, opened: opened.into_std() };
-                    engine::Event::Connected(link)
-                }
-                Err(error) => {
-                    *self = Self::None;
-                    engine::Event::OpenFailed(error)
-                }
-            },
-            Self::Open { primed, .. } if *primed => {
-                *primed = false;
-                engine::Event::Ready
-            }
-            Self::Open { port, lease, opened, .. } => match port.recv().await {
-                Some(event) => {
-                    if event == engine::Event::Ready {
-                        lease.primed(now().saturating_duration_since(*opened));
-                    }
-                    event
-                }
-                None => {
-                    // The session is gone already, so there is nothing to close or to wait for.
-                    lease.fail(Fault::Closed(engine::Closed::Lost));
-                    *self = Self::None;
-                    engine::Event::Closed(engine::Closed::Lost)
-                }
-            },
-        }
-    }
-}
-
-/// What the engine did wrong, if this ends its session.
-fn fault(event: &engine::Event) -> Option<Fault> {
-    match event {
-        engine::Event::OpenFailed(why) => Some(Fault::Open(*why)),
-        engine::Event::Closed(how) => Some(Fault::Closed(*how)),
-        engine::Event::Connected(_)
-        | engine::Event::Ready
-        | engine::Event::Audio(_)
-        | engine::Event::Text(_)
-        | engine::Event::Fault => None,
-    }
 }
 
 fn now() -> Instant {

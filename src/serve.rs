@@ -277,6 +277,9 @@ pub fn call_config(
         max_duration: call.max_duration,
         drain: call.drain,
         hold: call::Config::default().hold,
+        recover: call.recover,
+        horizon: call.horizon,
+        at_horizon: call.at_horizon,
         clock: clock::Config::default(),
         speed: speed::Config {
             slow_below: latency.slow_percent as f32 / 100.0,

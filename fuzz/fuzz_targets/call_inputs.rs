@@ -37,7 +37,7 @@ fn read([kind, value]: [u8; 2]) -> Option<Input> {
     let bytes = vec![value; usize::from(value)];
     let caller_says = |event| Some(Input::Caller(event));
     let engine_says = |event| Some(Input::Engine(event));
-    match kind % 20 {
+    match kind % 22 {
         0..4 => None,
         4 => caller_says(caller::Event::Started(format(value))),
         5 | 6 => caller_says(caller::Event::Audio {
@@ -61,6 +61,11 @@ fn read([kind, value]: [u8; 2]) -> Option<Input> {
         16 => engine_says(engine::Event::Fault),
         17 => engine_says(engine::Event::OpenFailed(engine::OpenError::Busy)),
         18 => engine_says(engine::Event::Closed(engine::Closed::ByEngine(1000))),
+        19 => engine_says(engine::Event::NextReady(engine::Link {
+            format: format(value),
+            lockstep: value >= 128,
+        })),
+        20 => engine_says(engine::Event::NextFailed(engine::OpenError::Busy)),
         _ => Some(Input::Control(match value {
             0..64 => Control::HangUp,
             64..80 => Control::ShutDown,
@@ -114,6 +119,7 @@ struct World {
     ended: usize,
     engine_open: bool,
     engine_was_opened: bool,
+    is_prepared: bool,
     /// Rules that were met and are to be acted on.
     met: Vec<usize>,
 }
@@ -123,14 +129,27 @@ impl World {
         let name = "test".to_owned();
         let persona = Persona::new(name.clone(), "NATF2.pt", name);
         let persona = Persona { rules: rules().into(), ..persona };
-        let call = Call::new(CallId::new("CA1"), persona, Config::default(), now);
+        let config = Config { horizon: Some(Duration::from_secs(2)), ..Config::default() };
+        let call = Call::new(CallId::new("CA1"), persona, config, now);
         let (deadline, ended, met) = (None, 0, Vec::new());
-        Self { call, now, deadline, ended, engine_open: false, engine_was_opened: false, met }
+        Self {
+            call,
+            now,
+            deadline,
+            ended,
+            engine_open: false,
+            engine_was_opened: false,
+            is_prepared: false,
+            met,
+        }
     }
 
     fn feed(&mut self, input: Input) {
         if let Input::Engine(engine::Event::OpenFailed(_) | engine::Event::Closed(_)) = input {
             self.engine_open = false;
+        }
+        if let Input::Engine(engine::Event::NextFailed(_)) = input {
+            self.is_prepared = false;
         }
         self.call.handle_input(input, self.now);
         self.drain();
@@ -174,6 +193,18 @@ impl World {
             Output::Engine(engine::Command::Open(_)) => {
                 assert!(!self.engine_was_opened, "the engine is opened twice");
                 (self.engine_open, self.engine_was_opened) = (true, true);
+            }
+            Output::Engine(engine::Command::Reopen(_)) => {
+                assert!(self.engine_was_opened && !self.engine_open, "there is a session yet");
+                self.engine_open = true;
+            }
+            Output::Engine(engine::Command::Prepare(_)) => {
+                assert!(!self.is_prepared, "two sessions are prepared");
+                self.is_prepared = true;
+            }
+            Output::Engine(engine::Command::Switch { .. }) => {
+                assert!(self.is_prepared, "a session is changed for none");
+                (self.engine_open, self.is_prepared) = (true, false);
             }
             Output::Engine(engine::Command::Close { .. }) => {
                 assert!(self.engine_open, "the engine is closed without being open");

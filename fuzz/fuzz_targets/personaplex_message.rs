@@ -24,7 +24,9 @@ fuzz_target!(|data: &[u8]| {
                 engine::Event::Connected(_)
                 | engine::Event::Fault
                 | engine::Event::OpenFailed(_)
-                | engine::Event::Closed(_) => {}
+                | engine::Event::Closed(_)
+                | engine::Event::NextReady(_)
+                | engine::Event::NextFailed(_) => {}
             }
         }
         let sent = client.send(&[0xf8, 0xff, 0xfe]);

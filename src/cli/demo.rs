@@ -161,6 +161,7 @@ impl State {
                 | Event::Speed(_)
                 | Event::Cleared
                 | Event::RuleMet(_)
+                | Event::Succeeded(_)
                 | Event::Action { .. }
                 | Event::Ended(_) => {}
             }
@@ -189,6 +190,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Waiting => "waiting",
         Phase::Priming => "priming",
         Phase::Live => "live",
+        Phase::Recovering(_) => "recovering",
         Phase::Held => "held",
         Phase::Draining(_) => "draining",
         Phase::Ended(_) => "ended",

@@ -68,6 +68,9 @@ pub(super) struct RawCall {
     pub(super) engine_silence_s: Option<i64>,
     pub(super) start_timeout_s: Option<i64>,
     pub(super) drain_ms: Option<i64>,
+    pub(super) recover_s: Option<i64>,
+    pub(super) horizon_s: Option<i64>,
+    pub(super) at_horizon: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]

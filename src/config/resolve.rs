@@ -1,8 +1,10 @@
 //! Turns what was said into a [`Config`]: each value from its topmost layer, checked once.
 
 use std::path::Path;
+use std::time::Duration;
 
 use url::Url;
+use voice_bot_core::call::AtHorizon;
 use voice_bot_core::wire::personaplex::check_voice;
 
 use super::address::{engine_url, listen_host, public_url};
@@ -209,7 +211,30 @@ fn call(layers: &Layers<'_>) -> Result<CallConfig, ConfigError> {
             120,
         )?,
         drain: layers.millis("call.drain_ms", raw.drain_ms, default.drain, 0..=30_000)?,
+        recover: layers.seconds("call.recover_s", raw.recover_s, default.recover, 0..=120)?,
+        horizon: horizon(layers, default.horizon)?,
+        at_horizon: at_horizon(layers)?,
     })
+}
+
+fn horizon(
+    layers: &Layers<'_>,
+    default: Option<Duration>,
+) -> Result<Option<Duration>, ConfigError> {
+    let (key, raw) = ("call.horizon_s", layers.raw.call.horizon_s);
+    let horizon = layers.seconds(key, raw, default.unwrap_or_default(), 0..=86_400)?;
+    Ok((!horizon.is_zero()).then_some(horizon))
+}
+
+fn at_horizon(layers: &Layers<'_>) -> Result<AtHorizon, ConfigError> {
+    let given = layers.text(None, "call.at_horizon", layers.raw.call.at_horizon.as_ref());
+    let Some(given) = given else { return Ok(AtHorizon::default()) };
+    match given.text.as_str() {
+        "continue" => Ok(AtHorizon::Continue),
+        "wrap-up" => Ok(AtHorizon::WrapUp),
+        "end" => Ok(AtHorizon::End),
+        _ => Err(given.refuse("is nothing that a call can do", "use continue, wrap-up or end")),
+    }
 }
 
 fn latency(layers: &Layers<'_>) -> Result<LatencyConfig, ConfigError> {

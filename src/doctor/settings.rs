@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use voice_bot_core::call::AtHorizon;
 
 use crate::config::{
     Config, EngineConfig, LatencyConfig, LogFormat, MachinePolicy, OutboundConfig, SayConfig,
@@ -41,6 +42,9 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
         ("call.engine_silence_s", seconds(call.engine_silence)),
         ("call.start_timeout_s", seconds(call.start_timeout)),
         ("call.drain_ms", millis(call.drain)),
+        ("call.recover_s", seconds(call.recover)),
+        ("call.horizon_s", call.horizon.map_or("never".to_owned(), seconds)),
+        ("call.at_horizon", at_horizon(call.at_horizon).to_owned()),
     ]);
     all.extend(of_latency(latency));
     all.extend(of_say(say));
@@ -82,6 +86,14 @@ fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 6] {
         ("engine.extra_voices", listed(engine.extra_voices.iter().cloned())),
         ("engine.warm", engine.warm.to_string()),
     ]
+}
+
+const fn at_horizon(what: AtHorizon) -> &'static str {
+    match what {
+        AtHorizon::Continue => "continue",
+        AtHorizon::WrapUp => "wrap-up",
+        AtHorizon::End => "end",
+    }
 }
 
 fn of_latency(latency: &LatencyConfig) -> [(&'static str, String); 5] {

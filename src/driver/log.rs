@@ -3,7 +3,7 @@
 use tracing::{debug, info, trace, warn};
 use voice_bot_core::call::Event;
 use voice_bot_core::pace::speed::Change;
-use voice_bot_core::record::CallRecord;
+use voice_bot_core::record::{CallRecord, Succession};
 
 use crate::telemetry::Pii;
 
@@ -29,6 +29,14 @@ pub(super) fn log(event: &Event) {
         Event::Digit(digit) => debug!(digit = %Pii(digit), "caller pressed"),
         Event::RuleMet(rule) => trace!(rule, "rule met"),
         Event::Action { rule, action } => info!(rule, action, "a rule is acted on"),
+        Event::Succeeded(Succession { lost: Some(lost), took, .. }) => warn!(
+            %lost,
+            seconds = took.as_secs_f32(),
+            "another session goes on where one was lost"
+        ),
+        Event::Succeeded(Succession { lost: None, .. }) => {
+            info!("another session goes on before the model forgets its persona");
+        }
         Event::Ended(record) => ended(record),
     }
 }

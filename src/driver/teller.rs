@@ -64,7 +64,8 @@ impl Teller {
             | Event::Turn(_)
             | Event::Speed(_)
             | Event::Cleared
-            | Event::RuleMet(_) => {}
+            | Event::RuleMet(_)
+            | Event::Succeeded(_) => {}
         }
     }
 

@@ -1,22 +1,20 @@
 //! Calls between two ports that a test holds the far ends of.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use voice_bot_core::audio::frame::Rate;
 use voice_bot_core::call::{self, Phase};
-use voice_bot_core::leg::{Audio, Format, Mark};
+use voice_bot_core::leg::engine::{Link, OpenError};
+use voice_bot_core::leg::{Audio, Format};
+use voice_bot_core::persona::Persona;
 use voice_bot_core::record::EndReason;
 
 use super::*;
-use crate::port::{FarEnd, RESERVED};
-
-/// A mark of a call whose audio was never cleared.
-const fn mark(number: u64) -> Mark {
-    Mark { generation: 0, number }
-}
+use crate::engine::Session;
+use crate::port::{EnginePort, FarEnd, RESERVED};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,7 +44,7 @@ impl Gone {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        assert!(timeout(CLOSE_DEADLINE / 2, gone).await.is_ok(), "it is not dropped at once");
+        assert!(timeout(PATIENCE / 4, gone).await.is_ok(), "it is not dropped at once");
     }
 }
 
@@ -99,10 +97,26 @@ impl Running {
 
 /// A session that is open at once, its lease, and its far end.
 fn session(gone: &Gone) -> (Opener, FarEnd<engine::Event, engine::Command>) {
-    let (port, far) = EnginePort::pair(64, 64);
-    let link = Link { format: Format::Pcm(Rate::Hz8000), lockstep: true };
-    let opened = Opened { session: Session::new(link, port), lease: Box::new(gone.kept()) };
-    (Box::new(|_| Box::pin(async { Ok(opened) })), far)
+    let (opener, mut far) = sessions(&[gone]);
+    (opener, far.remove(0))
+}
+
+/// Sessions that are open at once, one after the other, and their far ends; then all are busy.
+fn sessions(gone: &[&Gone]) -> (Opener, Vec<FarEnd<engine::Event, engine::Command>>) {
+    let (mut opened, mut far) = (VecDeque::new(), Vec::new());
+    for gone in gone {
+        let (port, end) = EnginePort::pair(64, 64);
+        let link = Link { format: Format::Pcm(Rate::Hz8000), lockstep: true };
+        let session = Session::new(link, port);
+        opened.push_back(Opened { session, lease: Box::new(gone.kept()) });
+        far.push(end);
+    }
+    let opened = Mutex::new(opened);
+    let opener: Opener = Arc::new(move |_| {
+        let next = opened.lock().unwrap().pop_front().ok_or(OpenError::Busy);
+        Box::pin(async { next })
+    });
+    (opener, far)
 }
 
 fn silence() -> Audio {
@@ -112,8 +126,9 @@ fn silence() -> Audio {
 #[tokio::test]
 async fn ending_while_an_engine_is_opened_ends_the_opening() {
     let gone = Gone::default();
-    let kept = gone.kept();
-    let opener: Opener = Box::new(|_| {
+    let kept = gone.clone();
+    let opener: Opener = Arc::new(move |_| {
+        let kept = kept.kept();
         Box::pin(async move {
             let _kept = kept;
             future::pending().await
@@ -155,9 +170,11 @@ async fn a_session_that_panics_ends_the_call_and_gives_its_lease_back() {
     call.caller.events.send(caller::Event::Audio { audio: silence(), at: None }).await.unwrap();
     assert!(engine.await.unwrap_err().is_panic());
     // The mark behind the last audio comes, and is answered.
-    let command = timeout(PATIENCE, call.caller.commands.recv()).await.unwrap();
-    assert_eq!(command, Some(caller::Command::Mark(mark(1))));
-    call.caller.events.send(caller::Event::MarkPlayed(mark(1))).await.unwrap();
+    while let Some(command) = timeout(PATIENCE, call.caller.commands.recv()).await.unwrap() {
+        if let caller::Command::Mark(mark) = command {
+            drop(call.caller.events.send(caller::Event::MarkPlayed(mark)).await);
+        }
+    }
     assert_eq!(call.ends().await.reason, EndReason::EngineLost);
     gone.comes_true().await;
 }
@@ -227,4 +244,87 @@ async fn deadlines_and_orders_come_through_a_flood_from_the_caller() {
     call.control.send(Order::Control(Control::ShutDown)).await.unwrap();
     assert_eq!(call.ends().await.reason, EndReason::ShutDown);
     timeout(PATIENCE, flood).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_call_goes_on_with_another_session_when_its_own_is_lost() {
+    let gone = [Gone::default(), Gone::default()];
+    let (opener, mut far) = sessions(&[&gone[0], &gone[1]]);
+    let mut call = Running::start(64, opener);
+    let (second, first) = (far.pop().unwrap(), far.pop().unwrap());
+    first.events.send(engine::Event::Ready).await.unwrap();
+    call.reaches(Phase::Live).await;
+    drop(first);
+    call.reaches(Phase::Recovering(EndReason::EngineLost)).await;
+    gone[0].comes_true().await;
+    second.events.send(engine::Event::Ready).await.unwrap();
+    call.reaches(Phase::Live).await;
+    // The next one that is lost is the last.
+    drop(second);
+    let mut call_ends = call.caller.commands;
+    while let Some(command) = timeout(PATIENCE, call_ends.recv()).await.unwrap() {
+        if let caller::Command::Mark(mark) = command {
+            drop(call.caller.events.send(caller::Event::MarkPlayed(mark)).await);
+        }
+    }
+    let record = timeout(PATIENCE, call.record).await.unwrap().unwrap();
+    assert_eq!(record.reason, EndReason::EngineLost);
+    assert_eq!(record.successions.len(), 1);
+    assert_eq!(record.successions[0].lost, Some(EndReason::EngineLost));
+    gone[1].comes_true().await;
+}
+
+#[tokio::test]
+async fn the_next_session_waits_until_it_is_changed_to() {
+    let gone = [Gone::default(), Gone::default()];
+    let (opener, mut far) = sessions(&[&gone[0], &gone[1]]);
+    let mut legs = Legs::new(opener);
+    let persona = Persona::new("test", "v", "p");
+    let (mut second, first) = (far.pop().unwrap(), far.pop().unwrap());
+    legs.open(persona.clone());
+    assert!(matches!(legs.next().await, engine::Event::Connected(_)));
+    first.events.send(engine::Event::Ready).await.unwrap();
+    assert_eq!(legs.next().await, engine::Event::Ready);
+    legs.prepare(persona.clone());
+    second.events.send(engine::Event::Ready).await.unwrap();
+    second.events.send(engine::Event::Text("early".into())).await.unwrap();
+    assert!(matches!(legs.next().await, engine::Event::NextReady(_)));
+    assert!(legs.send(engine::Command::Audio(silence())));
+    assert!(second.commands.try_recv().is_err(), "nothing goes to it yet");
+    legs.switch(None);
+    assert!(legs.send(engine::Command::Audio(silence())));
+    assert_eq!(second.commands.recv().await, Some(engine::Command::Audio(silence())));
+    drop(first);
+    gone[0].comes_true().await;
+    // With all engines busy the next one fails, and this one goes on.
+    legs.prepare(persona);
+    let text = engine::Event::Text("early".into());
+    let mut told = [legs.next().await, legs.next().await];
+    told.sort_by_key(|event| *event == text);
+    assert_eq!(told, [engine::Event::NextFailed(OpenError::Busy), text]);
+    drop(second);
+    assert!(matches!(legs.next().await, engine::Event::Closed(_)));
+    gone[1].comes_true().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_changed_to_before_it_is_ready_tells_all_from_the_beginning() {
+    let gone = [Gone::default(), Gone::default()];
+    let (opener, mut far) = sessions(&[&gone[0], &gone[1]]);
+    let mut legs = Legs::new(opener);
+    let persona = Persona::new("test", "v", "p");
+    let (second, first) = (far.pop().unwrap(), far.pop().unwrap());
+    legs.open(persona.clone());
+    assert!(matches!(legs.next().await, engine::Event::Connected(_)));
+    legs.prepare(persona);
+    drop(first);
+    let told = async {
+        // Its standing is swallowed, then the loss of the other is told.
+        while !matches!(legs.next().await, engine::Event::Closed(_)) {}
+    };
+    timeout(PATIENCE, told).await.unwrap();
+    legs.switch(None);
+    assert!(matches!(legs.next().await, engine::Event::Connected(_)));
+    second.events.send(engine::Event::Ready).await.unwrap();
+    assert_eq!(legs.next().await, engine::Event::Ready);
 }

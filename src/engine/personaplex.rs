@@ -196,6 +196,9 @@ impl Protocol for Chat {
             }
             Command::Audio(Audio::Mulaw(_) | Audio::Pcm(_))
             | Command::Open(_)
+            | Command::Reopen(_)
+            | Command::Prepare(_)
+            | Command::Switch { .. }
             | Command::Close { .. } => Vec::new(),
         }
     }

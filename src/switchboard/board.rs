@@ -24,7 +24,7 @@ use super::standby::Standby;
 use super::{About, NeverBegan, Overview, Refusal, Request, Settings};
 use crate::config::EventKind;
 use crate::driver::{Driver, Observers, Order};
-use crate::engine::Engine;
+use crate::engine::{BoxFuture, Engine};
 use crate::port::CallerPort;
 use crate::tape::Tapes;
 use crate::webhooks::{self, Webhooks};
@@ -290,7 +290,9 @@ impl Board {
         let call = Call::new(id.clone(), persona, self.call.clone(), now);
         let opener = {
             let (id, requests) = (id.clone(), self.requests.clone());
-            Box::new(move |persona| Box::pin(open(requests, id, persona)) as _)
+            Arc::new(move |wanted| {
+                Box::pin(open(requests.clone(), id.clone(), wanted)) as BoxFuture<'static, _>
+            })
         };
         let driver =
             Driver::new(id.clone(), call, caller, opener, orders, observers).with_tape(tape);

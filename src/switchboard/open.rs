@@ -7,28 +7,29 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use voice_bot_core::id::CallId;
 use voice_bot_core::leg::engine::OpenError;
-use voice_bot_core::persona::{Persona, SessionKey};
+use voice_bot_core::persona::SessionKey;
 use voice_bot_core::pool::{Fault, Way};
 
 use super::Request;
 use super::lease::{Taken, Tiding};
 use super::standby::Standby;
-use crate::driver::{Lease as _, Opened};
+use crate::driver::{Lease as _, Opened, Wanted};
 use crate::engine::Session;
 
 /// Tries the slots that can be had, one after the other, until a session is open.
 pub(super) async fn open(
     requests: mpsc::WeakSender<Request>,
     call: CallId,
-    persona: Persona,
+    wanted: Wanted,
 ) -> Result<Opened, OpenError> {
+    let Wanted { persona, usual, slots } = wanted;
     let mut last = OpenError::Busy;
     let mut tried = BTreeSet::new();
     loop {
         let (reply, answer) = oneshot::channel();
         let Some(requests) = requests.upgrade() else { return Err(last) };
-        let key = SessionKey::of(&persona);
-        let asked = requests.send(Request::Take(call.clone(), key, 1, reply)).await;
+        let key = SessionKey::of(&usual);
+        let asked = requests.send(Request::Take(call.clone(), key, slots, reply)).await;
         drop(requests);
         let taken = if asked.is_ok() { answer.await.ok().flatten() } else { None };
         let Some(Taken { mut lease, engine, way, standby }) = taken else { return Err(last) };

@@ -116,7 +116,14 @@ async fn stand_by(
                 Some(Event::OpenFailed(why)) => break Err(Fault::Open(why)),
                 Some(Event::Closed(how)) => break Err(Fault::Closed(how)),
                 None => break Err(Fault::Closed(Closed::Lost)),
-                Some(Event::Connected(_) | Event::Audio(_) | Event::Text(_) | Event::Fault) => {}
+                Some(
+                    Event::Connected(_)
+                    | Event::Audio(_)
+                    | Event::Text(_)
+                    | Event::Fault
+                    | Event::NextReady(_)
+                    | Event::NextFailed(_),
+                ) => {}
             },
         }
     };

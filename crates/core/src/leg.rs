@@ -137,6 +137,10 @@ pub mod engine {
         OpenFailed(OpenError),
         /// The session is gone; nothing follows.
         Closed(Closed),
+        /// The session that is to come next has read its prompts, and waits.
+        NextReady(Link),
+        /// There is no session that could come next.
+        NextFailed(OpenError),
     }
 
     /// What a session carries and promises.
@@ -191,6 +195,15 @@ pub mod engine {
         Protocol,
     }
 
+    /// For whom a session is opened in the middle of a call.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Reopening {
+        /// The persona, told what was said so far.
+        pub persona: Persona,
+        /// The same, knowing nothing of the call: a session that is primed for it will do.
+        pub usual: Persona,
+    }
+
     /// What the engine's side is told.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum Command {
@@ -198,6 +211,16 @@ pub mod engine {
         Open(Persona),
         /// The caller's audio. Sent only after [`Event::Ready`].
         Audio(Audio),
+        /// Open a session in place of one that is gone.
+        Reopen(Box<Reopening>),
+        /// Open a second session with this persona and have it primed, while the first goes on. It
+        /// says nothing but [`Event::NextReady`] or [`Event::NextFailed`].
+        Prepare(Persona),
+        /// The second session, primed or not, is the first from now on; that is closed.
+        Switch {
+            /// Whether that one did not keep its side.
+            failed: bool,
+        },
         /// End the session, or the attempt to open one. Nothing follows.
         Close {
             /// Whether it ends because the engine did not keep its side, so that it should rest

@@ -40,6 +40,20 @@ impl Persona {
         let (name, voice, prompt) = (name.into(), voice.into(), prompt.into());
         Self { name, voice, prompt, start: StartSound::Silence, rules: Arc::default() }
     }
+
+    /// The same in the middle of a call in which it has said this already, for a session that goes
+    /// on where another ended. Nothing said: the same.
+    #[must_use]
+    pub fn recalling(&self, said: &str) -> Self {
+        let mut persona = self.clone();
+        if !said.is_empty() {
+            persona.prompt.push_str(&format!(
+                " You are in the middle of a telephone call. This is what you have said last: \
+                 \"{said}\". Go on from there. Do not greet again."
+            ));
+        }
+        persona
+    }
 }
 
 /// What an engine's session is primed with: two personas that have it in common can talk in the

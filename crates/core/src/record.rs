@@ -220,6 +220,18 @@ pub struct Report {
     pub meaning: Option<String>,
 }
 
+/// A session of an engine that followed another in the middle of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Succession {
+    /// When it began to listen, counted from the call's beginning.
+    pub at: Duration,
+    /// Why the other had ended; `None` where it had not, and the two were changed before the model
+    /// forgot its persona.
+    pub lost: Option<EndReason>,
+    /// How long nobody listened to the caller.
+    pub took: Duration,
+}
+
 /// One finished call.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CallRecord {
@@ -262,6 +274,8 @@ pub struct CallRecord {
     pub left_undone: u64,
     /// How often the caller's leg left to come back.
     pub holds: u64,
+    /// Sessions that followed another in the middle of the call, the first ones.
+    pub successions: Vec<Succession>,
     /// Whether the caller was told, before anything else, that the call is recorded.
     pub announced: bool,
     /// What the carrier reported of the call besides, oldest first.
@@ -292,6 +306,7 @@ impl CallRecord {
             rules: BTreeMap::new(),
             left_undone: 0,
             holds: 0,
+            successions: Vec::new(),
             announced: false,
             reports: Vec::new(),
         }

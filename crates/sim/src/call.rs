@@ -1,6 +1,7 @@
 //! The bridge: the core's call between its two wires, as the shell runs it but without sockets;
 //! and a watchman who writes down whatever a call must not do.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use voice_bot_core::call::{Call, Event, Input, Output};
@@ -38,6 +39,8 @@ pub struct CallNode {
     engine: EngineLeg,
     deadline: Option<Instant>,
     most_queued: Duration,
+    /// What the call asked for and cannot have.
+    refused: VecDeque<engine::Event>,
     record: Option<CallRecord>,
     watch: Watch,
 }
@@ -79,6 +82,7 @@ impl CallNode {
             deadline: None,
             most_queued: scenario.call.governor.bound + SLACK,
             record: None,
+            refused: VecDeque::new(),
             watch: Watch::default(),
         };
         node.drain(now, &mut Outbox::new());
@@ -88,6 +92,10 @@ impl CallNode {
     fn input(&mut self, input: Input, now: Instant, out: &mut Outbox) {
         self.call.handle_input(input, now);
         self.drain(now, out);
+        while let Some(refused) = self.refused.pop_front() {
+            self.call.handle_input(Input::Engine(refused), now);
+            self.drain(now, out);
+        }
     }
 
     fn drain(&mut self, now: Instant, out: &mut Outbox) {
@@ -127,6 +135,7 @@ impl CallNode {
             | Event::Turn(_)
             | Event::Speed(_)
             | Event::Cleared
+            | Event::Succeeded(_)
             | Event::Action { .. } => {}
             // No persona of these worlds has rules.
             Event::RuleMet(rule) => self.watch.violation(format!("rule {rule} of none was met")),
@@ -178,6 +187,16 @@ impl CallNode {
                         out.push((Place::Engine, Message::ToEngine(command)));
                     }
                 }
+            }
+            // In these worlds a call has one engine.
+            engine::Command::Reopen(_) => {
+                self.refused.push_back(engine::Event::OpenFailed(OpenError::Busy));
+            }
+            engine::Command::Prepare(_) => {
+                self.refused.push_back(engine::Event::NextFailed(OpenError::Busy));
+            }
+            engine::Command::Switch { .. } => {
+                self.watch.violation("a session was changed for none".into());
             }
             engine::Command::Close { .. } => {
                 self.watch.closes += 1;

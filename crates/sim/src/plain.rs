@@ -143,7 +143,12 @@ impl Node for PlainEngine {
                 self.received += 1;
                 out.push((Place::Call, Message::FromEngine(engine::Event::Audio(audio))));
             }
-            Message::ToEngine(engine::Command::Close { .. })
+            Message::ToEngine(
+                engine::Command::Reopen(_)
+                | engine::Command::Prepare(_)
+                | engine::Command::Switch { .. }
+                | engine::Command::Close { .. },
+            )
             | Message::Close(_)
             | Message::Cut
             | Message::Text(_)

@@ -285,6 +285,8 @@ impl<P: Protocol> Pump<P> {
                     self.report(Some(event)).await;
                     Some(End::Ours)
                 }
+                // Only a call's own side says these.
+                Event::NextReady(_) | Event::NextFailed(_) => None,
                 Event::Audio(_) | Event::Text(_) | Event::Fault => {
                     self.lost.events += u64::from(self.leg.events.try_send(event).is_err());
                     None

@@ -16,6 +16,10 @@ impl Call {
         match phase::decide(self.phase, signal) {
             Step::Stay => {}
             Step::To(phase) => self.enter(phase, now),
+            Step::Recover(reason) if self.may_recover() => {
+                self.enter(Phase::Recovering(reason), now);
+            }
+            Step::Recover(reason) => self.drain(reason, now),
             // Nobody would hear the rest.
             Step::Drain(reason) if self.away.is_some() => self.end(reason, now),
             Step::Drain(reason) => self.drain(reason, now),
@@ -24,7 +28,7 @@ impl Call {
     }
 
     fn enter(&mut self, phase: Phase, now: Instant) {
-        self.phase = phase;
+        let before = std::mem::replace(&mut self.phase, phase);
         self.outputs.push_back(Output::Event(Event::Phase(phase)));
         match phase {
             Phase::Waiting => {
@@ -39,7 +43,8 @@ impl Call {
                 self.timers.clear(Timer::Wait);
                 self.timers.set(Timer::Prime, now + self.config.prime);
             }
-            Phase::Live if self.live.is_some() => self.unheld(now),
+            Phase::Live if before == Phase::Held => self.unheld(now),
+            Phase::Live if self.live.is_some() => self.recovered(before, now),
             Phase::Live => {
                 self.timers.clear(Timer::Prime);
                 let since = self.caller_started.unwrap_or(self.started);
@@ -50,6 +55,7 @@ impl Call {
                 self.watch_rules(now);
             }
             Phase::Held => self.held(now),
+            Phase::Recovering(_) => self.recover(now),
             Phase::Draining(_) | Phase::Ended(_) => self.watch.pause(),
             Phase::Starting => {}
         }
@@ -62,7 +68,7 @@ impl Call {
     }
 
     /// Ends what the caller heard until now. What a stall has piled up of it is not played.
-    fn end_start(&mut self, now: Instant) {
+    pub(super) fn end_start(&mut self, now: Instant) {
         if self.outbound.as_mut().is_some_and(|track| track.clear_start(now)) {
             self.outputs.push_back(Output::Caller(caller::Command::Clear));
             return;
@@ -76,7 +82,7 @@ impl Call {
         }
     }
 
-    fn open_tracks(&mut self, now: Instant) {
+    pub(super) fn open_tracks(&mut self, now: Instant) {
         let Some(link) = self.link else { return };
         if let (false, Some(outbound)) = (link.lockstep, &mut self.outbound) {
             outbound.governor.relax();
@@ -90,14 +96,27 @@ impl Call {
         }
     }
 
+    /// The tracks go on with another session; false if they cannot.
+    pub(super) fn hand_over_tracks(&mut self, now: Instant) -> bool {
+        let Some(link) = self.link else { return false };
+        self.speed = link.lockstep.then(|| SpeedWatch::new(self.config.speed));
+        let inbound = self.inbound.as_mut().map_or(Ok(()), |track| track.hand_over(link.format));
+        let outbound = self.outbound.as_mut().map_or(Ok(()), |track| {
+            track.governor.upset(now);
+            track.open(link.format)
+        });
+        inbound.and(outbound).is_ok()
+    }
+
     /// Lets go of the engine and plays out what is queued, then waits for the mark behind it.
     fn drain(&mut self, reason: EndReason, now: Instant) {
         self.enter(Phase::Draining(reason), now);
         self.timers.clear(Timer::EngineSilence);
+        self.timers.clear(Timer::Recover);
         let held = |track: &Outbound| track.governor.held(now);
         let queued = self.outbound.as_ref().map_or(Duration::ZERO, held);
         self.timers.set(Timer::Drain, now + queued + self.config.drain);
-        self.close_engine(reason);
+        self.close_engine(reason, now);
         let rest = |outbound: &mut Outbound| outbound.pop_rest(now).ok().flatten();
         while let Some(audio) = self.outbound.as_mut().and_then(rest) {
             self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
@@ -107,27 +126,32 @@ impl Call {
         self.outputs.extend(mark.map(Output::Caller));
     }
 
-    fn close_engine(&mut self, reason: EndReason) {
-        if let Some(inbound) = &mut self.inbound {
-            if let Some(clock) = inbound.clock() {
-                self.record.clock = clock;
-            }
-            inbound.close();
-        }
+    fn close_engine(&mut self, reason: EndReason, now: Instant) {
+        self.stop_listening(now);
         if self.engine == EngineSide::Opened {
             self.outputs.push_back(Output::Engine(engine::Command::Close {
                 failed: reason.blames_engine(),
             }));
             self.engine = EngineSide::Gone;
         }
+    }
+
+    /// The engine hears no more of the caller, and the word that it was saying is over.
+    pub(super) fn stop_listening(&mut self, now: Instant) {
+        if let Some(inbound) = &mut self.inbound {
+            if let Some(clock) = inbound.clock() {
+                self.record.clock += clock;
+            }
+            inbound.close();
+        }
         let word = self.words.flush();
-        self.say(word);
+        self.say(word, now);
     }
 
     /// The end: both legs are told, the record is given out, and nothing follows.
     pub(super) fn end(&mut self, reason: EndReason, now: Instant) {
         self.watch.pause();
-        self.close_engine(reason);
+        self.close_engine(reason, now);
         self.enter(Phase::Ended(reason), now);
         self.timers.clear_all();
         self.outputs.push_back(Output::Caller(caller::Command::HangUp));

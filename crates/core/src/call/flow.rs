@@ -13,7 +13,8 @@ use crate::pace::governor::Verdict;
 use crate::pace::speed::{Change, SpeedWatch};
 use crate::turns::Side;
 
-/// How long an engine that was primed beforehand may take to be handed over.
+/// How long an engine that was primed beforehand may take to be handed over, and how soon it is
+/// known that none is free.
 const START_AFTER: Duration = Duration::from_millis(150);
 
 impl Call {
@@ -46,7 +47,7 @@ impl Call {
             self.outputs.push_back(Output::Event(Event::Cleared));
         }
         let word = self.words.spoken(ms);
-        self.say(word);
+        self.say(word, now);
     }
 
     /// Moves what is due, both ways.
@@ -58,6 +59,10 @@ impl Call {
                 self.feed(now);
                 self.play(now);
                 self.watch_speed(now);
+            }
+            Phase::Recovering(_) => {
+                self.play(now);
+                self.play_start(now);
             }
             Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => {}
         }
@@ -79,6 +84,10 @@ impl Call {
             .into_iter()
             .flatten()
             .min(),
+            Phase::Recovering(_) => {
+                let governor = outbound.and_then(|track| track.governor.next_deadline());
+                governor.or_else(|| outbound?.start_deadline(self.start_at()))
+            }
             Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => None,
         }
     }
@@ -127,9 +136,7 @@ impl Call {
 
     /// Audio sent to the engine and not answered; in lockstep this is how far it lags behind.
     fn lag(&self) -> Duration {
-        let sent = self.inbound.as_ref().map_or(0, |track| track.stats.out_ms);
-        let answered = self.outbound.as_ref().map_or(0, |track| track.stats.in_ms);
-        Duration::from_millis(sent.saturating_sub(answered))
+        Duration::from_millis(self.unanswered_ms().saturating_sub(self.succeeding.written_off_ms))
     }
 
     /// Sends the caller what is due.
@@ -154,7 +161,7 @@ impl Call {
     /// When what the caller hears until the engine is ready begins: one that is ready at once says
     /// the first word itself.
     fn start_at(&self) -> Instant {
-        self.caller_started.unwrap_or(self.started) + START_AFTER
+        self.succeeding.since.or(self.caller_started).unwrap_or(self.started) + START_AFTER
     }
 
     /// Plays what the caller hears until the engine is ready.
@@ -213,6 +220,9 @@ impl Call {
                 if heard.speech {
                     self.watch.spoke(Side::Engine, from + FRAME);
                     self.acts.heard(heard.at + FRAME);
+                }
+                if heard.sounds {
+                    self.succeeding.sounded(heard.at + FRAME);
                 }
             }
         }

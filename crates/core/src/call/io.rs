@@ -6,7 +6,7 @@ use super::phase::Phase;
 use crate::leg::{caller, engine};
 use crate::pace::{clock, governor, speed};
 use crate::persona::Action;
-use crate::record::{CallRecord, TrackStats};
+use crate::record::{CallRecord, Succession, TrackStats};
 use crate::turns::{self, TurnEvent};
 use speed::Speed;
 
@@ -31,6 +31,16 @@ pub struct Config {
     /// How long the caller's leg may be away while the carrier does something else with the caller.
     #[serde(default = "default_hold")]
     pub hold: Duration,
+    /// How long another session may take to come in place of one that failed; zero: the call ends.
+    #[serde(default)]
+    pub recover: Duration,
+    /// After how much audio a session is followed by another, since the model forgets its persona;
+    /// none: never.
+    #[serde(default)]
+    pub horizon: Option<Duration>,
+    /// What happens then if no slot is free.
+    #[serde(default)]
+    pub at_horizon: AtHorizon,
     /// How the caller's audio is kept in step with the carrier's clock.
     pub clock: clock::Config,
     /// When an engine is too slow, and what then.
@@ -52,6 +62,9 @@ impl Default for Config {
             max_duration: Duration::from_secs(600),
             drain: Duration::from_millis(1500),
             hold: default_hold(),
+            recover: Duration::from_secs(30),
+            horizon: Some(Duration::from_secs(200)),
+            at_horizon: AtHorizon::default(),
             clock: clock::Config::default(),
             speed: speed::Config::default(),
             governor: governor::Config::default(),
@@ -62,6 +75,19 @@ impl Default for Config {
 
 const fn default_hold() -> Duration {
     Duration::from_secs(30)
+}
+
+/// What happens when the model is about to forget its persona and no slot is free for another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtHorizon {
+    /// The call goes on, and it is tried again every 15 s.
+    #[default]
+    Continue,
+    /// The call ends when next nobody speaks, or half a minute later.
+    WrapUp,
+    /// The call ends.
+    End,
 }
 
 /// What a call is told.
@@ -146,6 +172,8 @@ pub enum Event {
         /// The name of what is done.
         action: &'static str,
     },
+    /// Another session listens from now on.
+    Succeeded(Succession),
     /// The call is over; comes once, and last.
     Ended(Box<CallRecord>),
 }

@@ -3,13 +3,16 @@
 //! Feed it with [`Call::handle_input`], then drain [`Call::poll_output`] until it names a deadline.
 
 mod acts;
+mod comfort;
 mod course;
 mod flow;
 mod hold;
 mod io;
+mod memory;
 mod phase;
 mod rules;
 mod start;
+mod succession;
 mod timers;
 mod tracks;
 mod words;
@@ -25,10 +28,12 @@ use crate::record::{CallRecord, EndReason};
 use crate::turns::Turns;
 
 use acts::Acts;
-pub use io::{Act, Config, Control, Event, Input, Output, Snapshot};
+pub use io::{Act, AtHorizon, Config, Control, Event, Input, Output, Snapshot};
+use memory::Memory;
 pub use phase::Phase;
 use phase::Signal;
 use rules::Watch;
+use succession::Succeeding;
 pub use timers::Timer;
 use timers::Timers;
 pub(crate) use tracks::working_rate;
@@ -49,6 +54,8 @@ pub struct Call {
     engine: EngineSide,
     link: Option<engine::Link>,
     words: Words,
+    memory: Memory,
+    succeeding: Succeeding,
     watch: Watch,
     acts: Acts,
     caller_format: Option<Format>,
@@ -99,6 +106,8 @@ impl Call {
             engine: EngineSide::Untouched,
             link: None,
             words: Words::default(),
+            memory: Memory::default(),
+            succeeding: Succeeding::default(),
             watch,
             acts: Acts::default(),
             caller_format: None,
@@ -145,10 +154,12 @@ impl Call {
                 | Timer::CallerSilence
                 | Timer::EngineSilence
                 | Timer::Duration
-                | Timer::Drain => self.signal(Signal::Timer(timer), now),
+                | Timer::Drain
+                | Timer::Recover => self.signal(Signal::Timer(timer), now),
             }
         }
         self.flow(now);
+        self.look_ahead(now);
         self.act(now);
         self.tell_rules(now);
     }
@@ -240,7 +251,8 @@ impl Call {
             engine::Event::Audio(audio) => self.engine_audio(&audio, now),
             engine::Event::Text(text) => {
                 let words = self.words.push(&text);
-                self.say(words);
+                self.succeeding.word_came(now);
+                self.say(words, now);
             }
             engine::Event::Fault => self.record.engine_faults += 1,
             engine::Event::OpenFailed(error) => {
@@ -251,11 +263,14 @@ impl Call {
                 self.engine = EngineSide::Gone;
                 self.signal(Signal::EngineClosed(closed), now);
             }
+            engine::Event::NextReady(link) => self.next_ready(link, now),
+            engine::Event::NextFailed(_) => self.next_failed(now),
         }
     }
 
-    fn say(&mut self, words: impl IntoIterator<Item = String>) {
+    fn say(&mut self, words: impl IntoIterator<Item = String>, now: Instant) {
         for word in words {
+            self.memory.push(&word, now);
             self.record.words += 1;
             self.watch.word(&word);
             self.outputs.push_back(Output::Event(Event::Word(word)));

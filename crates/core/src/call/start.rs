@@ -3,6 +3,7 @@
 use std::f64::consts::FRAC_PI_2;
 use std::sync::Arc;
 
+use super::comfort::comfort;
 use crate::audio::frame::{Frame, Rate};
 use crate::audio::resample::Resampler;
 use crate::persona::{Clip, Ringback, StartSound};
@@ -32,6 +33,8 @@ enum Source {
     Nothing,
     /// And how many samples of it were played.
     Ringback(Ringback, u64),
+    /// [`comfort`], likewise.
+    Comfort(u64),
     Clip(Box<ClipSource>),
 }
 
@@ -45,6 +48,12 @@ impl StartPlayer {
             StartSound::Clip(clip) => Source::Clip(Box::new(ClipSource::new(clip, rate))),
         };
         Self { rate, source }
+    }
+
+    /// A player of what is heard while another session is prepared.
+    #[must_use]
+    pub(crate) const fn comfort(rate: Rate) -> Self {
+        Self { rate, source: Source::Comfort(0) }
     }
 
     /// Ends the sound: one last frame, in which it falls to silence within 5 ms, or `None` where
@@ -73,6 +82,11 @@ impl Iterator for StartPlayer {
                 let from = *played;
                 *played += rate.frame_samples() as u64;
                 Some((from..*played).map(|n| ringback(*country, rate, n)).collect())
+            }
+            Source::Comfort(played) => {
+                let from = *played;
+                *played += rate.frame_samples() as u64;
+                Some((from..*played).map(|n| comfort(rate, n)).collect())
             }
             Source::Clip(clip) => clip.next_frame(rate),
         };
@@ -156,18 +170,18 @@ fn gate(country: Ringback, rate: Rate, n: u64) -> f64 {
     0.0
 }
 
-fn ramp_samples(rate: Rate) -> u64 {
+pub(super) fn ramp_samples(rate: Rate) -> u64 {
     u64::from(rate.hz() * RAMP_MS / 1000)
 }
 
 /// The gain `n` samples into a rise over `ramp` samples: from 0 to 1, flat at both ends.
-fn ease(n: u64, ramp: u64) -> f64 {
+pub(super) fn ease(n: u64, ramp: u64) -> f64 {
     let way = n.min(ramp) as f64 / ramp as f64;
     way * way * (3.0 - 2.0 * way)
 }
 
 /// The sine of `phase` parts of a circle of `parts`, within 1e-7.
-fn sine(phase: u64, parts: u64) -> f64 {
+pub(super) fn sine(phase: u64, parts: u64) -> f64 {
     let (quarter, rest) = (4 * phase / parts, 4 * phase % parts);
     let rising = quarter.is_multiple_of(2);
     let angle = (if rising { rest } else { parts - rest }) as f64 / parts as f64 * FRAC_PI_2;

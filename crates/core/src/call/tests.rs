@@ -1,6 +1,7 @@
 //! What a call does, seen from outside: inputs in, outputs out.
 
 mod rules;
+mod succession;
 
 use super::*;
 use crate::audio::{mulaw, opus};
@@ -30,11 +31,16 @@ impl Bench {
         Self::with_rules(&[])
     }
 
-    /// A call of a persona that has these rules.
+    /// A call of a persona that has these rules, which ends when its engine fails.
     fn with_rules(rules: &[Rule]) -> Self {
+        let config = Config { recover: Duration::ZERO, horizon: None, ..Config::default() };
+        Self::with(rules, config)
+    }
+
+    fn with(rules: &[Rule], config: Config) -> Self {
         let now = epoch();
         let persona = Persona { rules: rules.into(), ..Persona::new("p", "NATF2.pt", "Hi.") };
-        let call = Call::new(CallId::new("CA1"), persona, Config::default(), now);
+        let call = Call::new(CallId::new("CA1"), persona, config, now);
         let mut bench = Self { call, now, outputs: Vec::new(), deadline: None };
         bench.input(Input::Timeout);
         bench
@@ -396,7 +402,11 @@ fn every_pair_of_formats_carries_audio_both_ways() {
                 .iter()
                 .map(|command| match command {
                     ToEngine::Audio(audio) => ms_of(audio, engine),
-                    ToEngine::Open(_) | ToEngine::Close { .. } => panic!("{command:?}"),
+                    ToEngine::Open(_)
+                    | ToEngine::Reopen(_)
+                    | ToEngine::Prepare(_)
+                    | ToEngine::Switch { .. }
+                    | ToEngine::Close { .. } => panic!("{command:?}"),
                 })
                 .sum();
             assert_eq!(length, 80, "{caller:?} to {engine:?}");

@@ -21,9 +21,11 @@ pub enum Timer {
     Drain,
     /// The caller's leg has left and has not come back.
     Hold,
+    /// No other session has come in place of one that failed.
+    Recover,
 }
 
-const COUNT: usize = 8;
+const COUNT: usize = 9;
 const ALL: [Timer; COUNT] = [
     Timer::Start,
     Timer::Wait,
@@ -33,6 +35,7 @@ const ALL: [Timer; COUNT] = [
     Timer::Duration,
     Timer::Drain,
     Timer::Hold,
+    Timer::Recover,
 ];
 
 /// The deadlines that are running; at most one of each kind.

@@ -75,16 +75,30 @@ impl Digests {
         match command {
             engine::Command::Open(persona) => {
                 self.decided(&[6]);
-                // An engine is not told what the caller hears meanwhile, or what follows from it.
-                let Persona { name, voice, prompt, start: _, rules: _ } = persona;
-                let spoken = if self.words { [voice.as_str(), prompt] } else { ["", ""] };
-                let [voice, prompt] = spoken.map(str::as_bytes);
-                for text in [name.as_bytes(), voice, prompt] {
-                    self.everything.bytes(text);
-                }
+                self.persona(persona);
             }
+            engine::Command::Reopen(reopening) => {
+                self.decided(&[13]);
+                self.persona(&reopening.persona);
+                self.persona(&reopening.usual);
+            }
+            engine::Command::Prepare(persona) => {
+                self.decided(&[14]);
+                self.persona(persona);
+            }
+            engine::Command::Switch { failed } => self.decided(&[15, u64::from(*failed)]),
             engine::Command::Audio(audio) => self.audio(7, audio),
             engine::Command::Close { failed } => self.decided(&[8, u64::from(*failed)]),
+        }
+    }
+
+    fn persona(&mut self, persona: &Persona) {
+        // An engine is not told what the caller hears meanwhile, or what follows from it.
+        let Persona { name, voice, prompt, start: _, rules: _ } = persona;
+        let spoken = if self.words { [voice.as_str(), prompt] } else { ["", ""] };
+        let [voice, prompt] = spoken.map(str::as_bytes);
+        for text in [name.as_bytes(), voice, prompt] {
+            self.everything.bytes(text);
         }
     }
 

@@ -77,6 +77,10 @@ pub enum EngineSaid {
     OpenFailed(OpenError),
     /// [`engine::Event::Closed`].
     Closed(Closed),
+    /// [`engine::Event::NextReady`].
+    NextReady(Link),
+    /// [`engine::Event::NextFailed`].
+    NextFailed(OpenError),
 }
 
 impl Entry {
@@ -137,6 +141,8 @@ impl EngineSaid {
             Self::Fault => engine::Event::Fault,
             Self::OpenFailed(error) => engine::Event::OpenFailed(*error),
             Self::Closed(closed) => engine::Event::Closed(*closed),
+            Self::NextReady(link) => engine::Event::NextReady(*link),
+            Self::NextFailed(error) => engine::Event::NextFailed(*error),
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Recorder {
     latest_mark: Option<Mark>,
     caller: Muffler,
     engine: Muffler,
+    /// That of the session which waits to come next.
+    next_format: Option<Format>,
 }
 
 impl Recorder {
@@ -39,6 +41,7 @@ impl Recorder {
             latest_mark: None,
             caller: Muffler::default(),
             engine: Muffler::default(),
+            next_format: None,
         }
     }
 
@@ -59,6 +62,11 @@ impl Recorder {
         self.digests.push(output);
         if let Output::Caller(caller::Command::Mark(mark)) = output {
             self.latest_mark = Some(*mark);
+        }
+        if let Output::Engine(engine::Command::Switch { .. }) = output
+            && let Some(format) = self.next_format.take()
+        {
+            self.engine.open(format, rate_of(self.caller_format));
         }
         if let Output::Event(Event::Ended(record)) = output {
             // Through its text, as what is read from a tape has come.
@@ -116,6 +124,14 @@ impl Recorder {
             engine::Event::Fault => EngineSaid::Fault,
             engine::Event::OpenFailed(error) => EngineSaid::OpenFailed(*error),
             engine::Event::Closed(closed) => EngineSaid::Closed(*closed),
+            engine::Event::NextReady(link) if self.keeps.audio => EngineSaid::NextReady(*link),
+            engine::Event::NextReady(link) => {
+                self.next_format = Some(link.format);
+                let rate = rate_of(self.caller_format);
+                let format = Muffler::default().open(link.format, rate);
+                EngineSaid::NextReady(engine::Link { format, ..*link })
+            }
+            engine::Event::NextFailed(error) => EngineSaid::NextFailed(*error),
         }
     }
 }

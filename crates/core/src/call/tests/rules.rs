@@ -38,7 +38,7 @@ impl Bench {
     }
 
     /// Both sides live for that long: the engine says `packet`, or silence, every 80 ms.
-    fn talk(&mut self, ms: u64, packet: &engine::Event) {
+    pub(super) fn talk(&mut self, ms: u64, packet: &engine::Event) {
         for _ in 0..ms / 80 {
             for _ in 0..4 {
                 self.pass(Duration::from_millis(20));
@@ -57,7 +57,7 @@ impl Bench {
     }
 
     /// What the caller was sent since it was last asked, as PCM.
-    fn heard(&mut self) -> Vec<i16> {
+    pub(super) fn heard(&mut self) -> Vec<i16> {
         let mut all = Vec::new();
         for command in self.to_caller() {
             if let ToCaller::Audio(Audio::Mulaw(codes)) = command {
@@ -69,7 +69,7 @@ impl Bench {
     }
 }
 
-fn quiet() -> engine::Event {
+pub(super) fn quiet() -> engine::Event {
     engine::Event::Audio(eighty_ms(Format::Opus))
 }
 
@@ -129,6 +129,7 @@ fn what_is_done_outside_is_asked_for() {
         | Event::Speed(_)
         | Event::Cleared
         | Event::RuleMet(_)
+        | Event::Succeeded(_)
         | Event::Ended(_) => None,
     });
     assert_eq!(names.collect::<Vec<_>>(), [("r", "webhook"), ("r", "send_digits")]);

@@ -48,6 +48,14 @@ impl Inbound {
         Ok(())
     }
 
+    /// Another session listens from now on, and hears on where the last one ended.
+    pub(crate) fn hand_over(&mut self, engine: Format) -> Result<(), CodecError> {
+        if let Some(open) = &mut self.open {
+            open.sink = Sink::new(engine, self.rate)?;
+        }
+        Ok(())
+    }
+
     /// The engine no longer listens.
     pub(crate) fn close(&mut self) {
         self.open = None;

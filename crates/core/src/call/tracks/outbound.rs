@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::codec::{CodecError, Sink, Source, ms, working_rate};
 use crate::audio::frame::{FRAME, FRAME_MS, Frame, Rate};
-use crate::audio::level::Level;
+use crate::audio::level::{Level, is_silent};
 use crate::call::start::StartPlayer;
 use crate::leg::{Audio, Format};
 use crate::pace::governor::{self, Governor, Verdict};
@@ -29,6 +29,8 @@ pub(crate) struct Heard {
     pub(crate) at: Instant,
     /// Whether speech is in it.
     pub(crate) speech: bool,
+    /// Whether anything can be heard in it.
+    pub(crate) sounds: bool,
 }
 
 /// What the engine says, on its way to the caller.
@@ -156,6 +158,13 @@ impl Outbound {
         Ok(message)
     }
 
+    /// Plays a soft sound, as far as the engine has left nothing to play, until the next one
+    /// speaks.
+    pub(crate) fn begin_comfort(&mut self) {
+        self.start = Some(StartPlayer::comfort(self.rate));
+        self.start_has_begun = false;
+    }
+
     /// What ends the sound before the engine's, if it can be heard.
     pub(crate) fn end_start(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
         let start = self.start.take().filter(|_| self.start_has_begun);
@@ -232,7 +241,8 @@ impl Outbound {
                 }
             }
             self.level.push(frame.samples());
-            self.heard.push(Heard { at, speech: self.level.is_speech() });
+            let sounds = !is_silent(frame.samples());
+            self.heard.push(Heard { at, speech: self.level.is_speech(), sounds });
             self.stats.out_ms += FRAME_MS;
             if let Some(audio) = self.sink.encode(&frame)? {
                 message = Some(append(message, audio));

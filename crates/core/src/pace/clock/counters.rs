@@ -61,6 +61,23 @@ pub struct Counters {
     pub jumps: u64,
 }
 
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        self.in_ms += other.in_ms;
+        self.out_ms += other.out_ms;
+        self.filled_ms += other.filled_ms;
+        self.late_ms += other.late_ms;
+        self.duplicate_ms += other.duplicate_ms;
+        self.silence_cut_ms += other.silence_cut_ms;
+        self.shortened_ms += other.shortened_ms;
+        self.dropped_ms += other.dropped_ms;
+        self.skipped_ms += other.skipped_ms;
+        self.gaps += other.gaps;
+        self.stalls += other.stalls;
+        self.jumps += other.jumps;
+    }
+}
+
 /// The same in samples, so that nothing is lost to rounding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {

@@ -1,0 +1,53 @@
+//! What the caller hears while another session is prepared in mid-call: two soft tones that come
+//! again, so that nobody takes the line for dead.
+
+use std::time::Duration;
+
+use super::start::{ease, ramp_samples, sine};
+use crate::audio::frame::Rate;
+
+/// Peak of a tone: -25 dBm0.
+const PEAK: f64 = 1274.0;
+/// The tones, in Hz: C5 and E5, rounded.
+const TONES: [u64; 2] = [523, 659];
+/// How long each sounds.
+const TONE: Duration = Duration::from_millis(120);
+/// How long until they come again.
+const CYCLE: Duration = Duration::from_millis(1500);
+
+/// Sample number `n`. It begins with a tone, and never ends.
+pub(super) fn comfort(rate: Rate, n: u64) -> i16 {
+    let hz = u64::from(rate.hz());
+    let samples = |length: Duration| length.as_millis() as u64 * hz / 1000;
+    let (tone, ramp) = (samples(TONE), ramp_samples(rate));
+    let place = n % samples(CYCLE);
+    let Some(pitch) = TONES.get((place / tone) as usize) else { return 0 };
+    let within = place % tone;
+    let gain = ease(within.min(tone - within), ramp);
+    (PEAK * gain * sine(within * pitch % hz, hz)).round() as i16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_heard_at_once_and_again_and_does_not_click() {
+        for rate in [Rate::Hz8000, Rate::Hz16000, Rate::Hz24000] {
+            let second = u64::from(rate.hz());
+            let samples: Vec<i16> = (0..3 * second).map(|n| comfort(rate, n)).collect();
+            let loudest = |from: u64, to: u64| {
+                let part = &samples[(from * second / 1000) as usize..(to * second / 1000) as usize];
+                part.iter().map(|sample| sample.unsigned_abs()).max().unwrap()
+            };
+            for (from, to) in [(0, 120), (120, 240), (1500, 1620)] {
+                assert!((1200..=1274).contains(&loudest(from, to)), "{rate:?} {from}");
+            }
+            assert_eq!(loudest(240, 1500), 0);
+            assert_eq!(samples[..2 * second as usize / 2], samples[..second as usize]);
+            let steepest = samples.windows(2).map(|pair| pair[0].abs_diff(pair[1])).max().unwrap();
+            let own = std::f64::consts::TAU * 659.0 / f64::from(rate.hz()) * PEAK;
+            assert!(f64::from(steepest) <= own * 1.05, "{rate:?} {steepest} {own}");
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! Messages from a PersonaPlex server, each behind its length (two bytes, little end first).
+//! Messages from a PersonaPlex or Moshi server, each behind its length (two bytes, little end
+//! first).
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
             match event {
                 engine::Event::Ready => ready = true,
                 engine::Event::Audio(audio) => {
-                    let Audio::Opus(packet) = audio else { panic!("PersonaPlex sends Opus") };
+                    let Audio::Opus(packet) = audio else { panic!("these servers send Opus") };
                     assert!(!packet.is_empty(), "an empty packet decodes as seconds of nothing");
                 }
                 engine::Event::Text(text) => assert!(!text.is_empty()),

@@ -112,6 +112,28 @@ fn a_handshake_with_a_payload_counts_and_a_second_is_a_fault() {
     assert_eq!(client.receive(&[0]), [Event::Fault]);
 }
 
+/// `moshi.server` and `moshi-backend` put the beginning of the stream and the first audio into one
+/// message; the former then sends two packets of 40 ms, a page each, in every message.
+#[test]
+fn moshis_servers_begin_their_stream_with_its_first_audio() {
+    for backend in [false, true] {
+        let mut client = Client::new(1);
+        if backend {
+            assert_eq!(client.receive(b"\x04{\"instance_name\":\"foo\"}"), []);
+            assert_eq!(client.receive(&[0; 9]), [Event::Ready]);
+        } else {
+            assert_eq!(client.receive(&[0]), [Event::Ready]);
+        }
+        let pages = stream(&[&[0x98, 1], &[0x98, 2], &[0x98, 3], &[0x98, 4]]);
+        let both = [opus_event(&[0x98, 1]), opus_event(&[0x98, 2])];
+        assert_eq!(client.receive(&audio(&pages[..4].concat())), both);
+        let both = [opus_event(&[0x98, 3]), opus_event(&[0x98, 4])];
+        assert_eq!(client.receive(&audio(&pages[4..].concat())), both);
+        assert_eq!(client.counters().faults, 0);
+        assert_eq!(client.counters().ignored_kinds, u64::from(backend));
+    }
+}
+
 #[test]
 fn audio_before_the_handshake_is_a_fault() {
     let mut client = Client::new(1);

@@ -10,6 +10,7 @@ use voice_bot_core::call::AtHorizon;
 use voice_bot_core::persona::Persona;
 
 mod address;
+mod engine_url;
 mod env;
 mod error;
 mod layers;
@@ -31,6 +32,7 @@ mod twilio;
 mod variables;
 mod webhooks;
 
+pub use engine_url::{EngineKind, EngineUrl, EngineUrlError};
 pub use env::{NAMES as VARIABLES, environment};
 pub use error::{ConfigError, Origin};
 pub use log::{LogFilter, LogFilterError, LogFormat};
@@ -65,7 +67,8 @@ pub struct Flags {
     /// Address at which Twilio reaches this server from outside
     #[arg(long, value_name = "https://HOST")]
     pub public_url: Option<String>,
-    /// PersonaPlex server; repeat it for several [default: ws://127.0.0.1:8998]
+    /// PersonaPlex server; repeat it for several. Other engines: moshi+ws://, moshi-backend+ws://,
+    /// vllm-omni+ws://, each with wss too [default: ws://127.0.0.1:8998]
     #[arg(long = "engine-url", value_name = "URL")]
     pub engine_urls: Vec<String>,
     /// Persona that answers numbers without one of their own [default: assistant]
@@ -196,8 +199,8 @@ impl Default for ServerConfig {
 /// Where the speech model is and how its servers are trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// The PersonaPlex servers: `ws` or `wss`, a host, no path; at least one, each named once.
-    pub urls: Vec<Url>,
+    /// The servers: a host, no path; at least one, each named once.
+    pub urls: Vec<EngineUrl>,
     /// How the certificate of a `wss` server is checked.
     pub trust: Trust,
     /// Limit for TCP, TLS and the WebSocket upgrade together.
@@ -206,6 +209,8 @@ pub struct EngineConfig {
     pub handshake_timeout: Duration,
     /// Voice files beyond PersonaPlex's own that the servers have; each a plain name in `.pt`.
     pub extra_voices: Vec<String>,
+    /// How many conversations each server is given at once whose kind can hold several.
+    pub sessions: usize,
     /// How many free servers are kept connected and primed for the next callers.
     pub warm: usize,
 }
@@ -214,11 +219,12 @@ impl Default for EngineConfig {
     fn default() -> Self {
         let url = Url::parse("ws://127.0.0.1:8998").expect("a constant that parses, see the tests");
         Self {
-            urls: vec![url],
+            urls: vec![EngineUrl { kind: EngineKind::PersonaPlex, url }],
             trust: Trust::WebRoots,
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(30),
             extra_voices: Vec::new(),
+            sessions: 1,
             warm: 0,
         }
     }

@@ -9,7 +9,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{info, warn};
 use url::Url;
 use voice_bot_core::pace::{clock, governor, speed};
 use voice_bot_core::persona::Persona;
@@ -18,12 +18,15 @@ use voice_bot_core::{call, pool};
 
 use crate::api;
 use crate::config::{
-    CallConfig, Config, EngineConfig, LatencyConfig, Personas, Secret, ServerConfig,
+    CallConfig, Config, EngineConfig, EngineKind, EngineUrl, LatencyConfig, Personas, Secret,
+    ServerConfig,
 };
 use crate::engine::Engine;
+use crate::engine::moshi::{Moshi, MoshiConfig, NO_PERSONAS};
 use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
 use crate::engine::socket::EndpointError;
 use crate::engine::tls::TlsOptions;
+use crate::engine::vllm_omni::{VllmOmni, VllmOmniConfig};
 use crate::listen;
 use crate::switchboard::{Settings, Switchboard};
 use crate::tape::Tapes;
@@ -87,7 +90,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for the PersonaPlex engines that `config` names. Must be called inside a tokio
+    /// A server for the engines that `config` names. Must be called inside a tokio
     /// runtime. `base` is where Twilio reaches [`Self::router`].
     ///
     /// # Errors
@@ -226,22 +229,53 @@ pub const fn local_address(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// The PersonaPlex engines of a configuration.
+/// The engines of a configuration. Warns of those that know no personas.
 ///
 /// # Errors
 /// [`EndpointError`] when an engine's address or certificate file is unusable.
 pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointError> {
     let tls = TlsOptions::from(&config.trust);
-    let engine = |url: &Url| -> Result<Arc<dyn Engine>, EndpointError> {
-        Ok(Arc::new(PersonaPlex::new(PersonaPlexConfig {
-            tls: tls.clone(),
-            open_deadline: config.connect_timeout,
-            handshake_deadline: config.handshake_timeout,
-            extra_voices: config.extra_voices.clone(),
-            ..PersonaPlexConfig::new(url.clone())
-        })?))
+    config.urls.iter().map(|url| engine(config, url, tls.clone())).collect()
+}
+
+fn engine(
+    config: &EngineConfig,
+    EngineUrl { kind, url }: &EngineUrl,
+    tls: TlsOptions,
+) -> Result<Arc<dyn Engine>, EndpointError> {
+    let url = url.clone();
+    let (open_deadline, handshake_deadline) = (config.connect_timeout, config.handshake_timeout);
+    let sessions = if kind.holds_several() { config.sessions } else { 1 };
+    let extra_voices = config.extra_voices.clone();
+    let engine: Arc<dyn Engine> = match kind {
+        EngineKind::PersonaPlex => Arc::new(PersonaPlex::new(PersonaPlexConfig {
+            url,
+            tls,
+            open_deadline,
+            handshake_deadline,
+            extra_voices,
+        })?),
+        EngineKind::Moshi | EngineKind::MoshiBackend => Arc::new(Moshi::new(MoshiConfig {
+            url,
+            tls,
+            sessions,
+            open_deadline,
+            handshake_deadline,
+        })?),
+        EngineKind::VllmOmni => Arc::new(VllmOmni::new(VllmOmniConfig {
+            url,
+            tls,
+            sessions,
+            open_deadline,
+            handshake_deadline,
+            extra_voices,
+        })?),
     };
-    config.urls.iter().map(engine).collect()
+    if !kind.has_personas() {
+        let kind = kind.name();
+        warn!(engine = engine.name(), kind, "{NO_PERSONAS}");
+    }
+    Ok(engine)
 }
 
 /// Who may be called next, the default persona first. Whom each call tells who is calling cannot be

@@ -67,8 +67,8 @@ impl Readiness {
         for (engine, _) in self.probe().await.into_iter().filter(|(_, found)| !found) {
             warn!(
                 engine,
-                "this engine cannot be reached, so calls will fail; start PersonaPlex there, or \
-                 name its address with --engine-url, PERSONAPLEX_URL or engine.urls"
+                "this engine cannot be reached, so calls will fail; start it, or name its \
+                 address with --engine-url, PERSONAPLEX_URL or engine.urls"
             );
         }
     }

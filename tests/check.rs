@@ -585,6 +585,21 @@ async fn what_is_wrong_with_an_engine_is_named() {
     let plain = format!("wss://{}", site.demo.address());
     site.says(&["--engine-url", &plain], &[("FAIL", "it does not speak TLS")]).await;
 
+    // Only that something listens there is looked at, so the demo does for every kind.
+    let no_personas = ("WARN", "Moshi has no personas: whoever is called, voice and prompt are");
+    for (kind, name, warnings) in [
+        ("moshi+", "moshi.server", vec![no_personas]),
+        ("moshi-backend+", "moshi-backend", vec![no_personas, ("WARN", "hangs up after 360 s")]),
+        ("vllm-omni+", "vLLM-Omni", vec![]),
+    ] {
+        let url = format!("{kind}ws://{}", site.demo.address());
+        let reached = format!("{name} at {} can be reached", site.demo.address());
+        let said = site
+            .says(&["--engine-url", &url], &[vec![("OK", reached.as_str())], warnings].concat())
+            .await;
+        assert!(said.contains(&format!("{url}/")), "{said}");
+    }
+
     let tls = Tls::of(|_| {});
     let engine = proxied(site.demo.address(), Ok, Some(tls.acceptor.clone())).await;
     let url = format!("wss://localhost:{}", engine.port());

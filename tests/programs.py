@@ -97,10 +97,27 @@ class Program:
             time.sleep(0.02)
 
 
-def personaplex(*flags):
-    """The stand-in server on the real sphn."""
+# Kinds of engines: what stands before ws:// in their addresses, and the stand-in for their server.
+ENGINES = {
+    "personaplex": ("", "sphn/personaplex_server.py"),
+    "moshi": ("moshi+", "sphn/moshi_server.py"),
+    "moshi-backend": ("moshi-backend+", "sphn/moshi_backend_server.py"),
+    "vllm-omni": ("vllm-omni+", "sphn/vllm_omni_server.py"),
+}
+
+
+def engine(kind, *flags):
+    """The stand-in for an engine's server; its `url` is what voice-bot is told."""
+    prefix, script = ENGINES[kind]
     port = free_port()
-    return Program([sys.executable, HERE / "sphn/personaplex_server.py", "--port", port, *flags], port)
+    program = Program([sys.executable, HERE / script, "--port", port, *flags], port)
+    program.url = f"{prefix}ws://127.0.0.1:{port}"
+    return program
+
+
+def personaplex(*flags):
+    """The stand-in for NVIDIA's server, on the real sphn."""
+    return engine("personaplex", *flags)
 
 
 def node(script, *flags, port, env=(), before=()):

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use url::{Host, Url};
 
+use super::engine_url::{EngineKind, EngineUrl};
 use super::error::{ConfigError, quoted};
 use super::layers::Given;
 
@@ -41,9 +42,26 @@ pub(super) fn hook_url(given: &Given) -> Result<Url, ConfigError> {
     Ok(url)
 }
 
-/// The address of one engine's server.
-pub(super) fn engine_url(given: &Given) -> Result<Url, ConfigError> {
-    parse_bare(given, &["ws", "wss"], "wss://127.0.0.1:8998")
+/// The address of one engine's server, of the kind that its scheme names.
+pub(super) fn engine_url(given: &Given) -> Result<EngineUrl, ConfigError> {
+    const EXAMPLE: &str = "wss://127.0.0.1:8998";
+    let bare = |text: &str| {
+        let given = Given { text: text.to_owned(), origin: given.origin.clone() };
+        parse_bare(&given, &["ws", "wss"], EXAMPLE)
+    };
+    let text = &given.text;
+    match EngineKind::split(text) {
+        Some((kind, address)) => Ok(EngineUrl { kind, url: bare(address)? }),
+        // What stands before an @ is a password, and what has no scheme no wrong one.
+        None if text.contains('@') || !text.contains("://") => {
+            Ok(EngineUrl { kind: EngineKind::PersonaPlex, url: bare(text)? })
+        }
+        None => {
+            let problem = format!("does not start with {}", EngineKind::schemes());
+            let fix = format!("use an address such as {EXAMPLE}");
+            Err(given.origin.refuse(quoted(&public(text)), &problem, fix))
+        }
+    }
 }
 
 /// Parses a URL of one of the schemes that has a host and, beside a port, nothing else.

@@ -57,6 +57,7 @@ pub(super) struct RawEngine {
     pub(super) connect_timeout_s: Option<i64>,
     pub(super) handshake_timeout_s: Option<i64>,
     pub(super) extra_voices: Option<Vec<String>>,
+    pub(super) sessions: Option<i64>,
     pub(super) warm: Option<i64>,
 }
 

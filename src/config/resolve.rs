@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use url::Url;
 use voice_bot_core::call::AtHorizon;
 use voice_bot_core::wire::personaplex::check_voice;
 
@@ -12,9 +11,9 @@ use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::rules::May;
 use super::{
-    CallConfig, Config, EngineConfig, LatencyConfig, LogConfig, LogFilter, LogFilterError,
-    LogFormat, SayConfig, ServerConfig, Trust, lookup, outbound, personas, tape, tunnel, twilio,
-    webhooks,
+    CallConfig, Config, EngineConfig, EngineUrl, LatencyConfig, LogConfig, LogFilter,
+    LogFilterError, LogFormat, SayConfig, ServerConfig, Trust, lookup, outbound, personas, tape,
+    tunnel, twilio, webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -102,12 +101,14 @@ fn engine(layers: &Layers<'_>) -> Result<EngineConfig, ConfigError> {
             1..=600,
         )?,
         extra_voices,
+        sessions: usize::try_from(layers.number("engine.sessions", raw.sessions, 1, 1..=256)?)
+            .unwrap_or(default.sessions),
         warm: usize::try_from(layers.number("engine.warm", raw.warm, 0, 0..=10_000)?)
             .unwrap_or(default.warm),
     })
 }
 
-fn engine_urls(layers: &Layers<'_>) -> Result<Option<Vec<Url>>, ConfigError> {
+fn engine_urls(layers: &Layers<'_>) -> Result<Option<Vec<EngineUrl>>, ConfigError> {
     let (origin, texts): (_, Vec<&str>) =
         match (&layers.overrides.engine_urls, &layers.raw.engine.urls) {
             (Some(list), _) => (list.origin.clone(), list.text.split(',').collect()),
@@ -116,11 +117,11 @@ fn engine_urls(layers: &Layers<'_>) -> Result<Option<Vec<Url>>, ConfigError> {
             }
             (None, None) => return Ok(None),
         };
-    let mut urls = Vec::new();
+    let mut urls: Vec<EngineUrl> = Vec::new();
     for text in texts.into_iter().map(str::trim).filter(|text| !text.is_empty()) {
         let given = Given { text: text.to_owned(), origin: origin.clone() };
         let url = engine_url(&given)?;
-        if urls.contains(&url) {
+        if urls.iter().any(|known| known.is_same_server(&url)) {
             // A second connection to a server that is reading its prompts spoils the first.
             return Err(given.refuse("is named twice", "name each server once"));
         }

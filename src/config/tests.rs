@@ -317,8 +317,22 @@ fn impossible_values_are_refused_with_the_fix() {
         ),
         (
             "[engine]\nurls = [\"https://a\"]\n",
-            "engine.urls = \"https://a\" does not start with ws:// or wss://; use an address such \
-             as wss://127.0.0.1:8998",
+            "engine.urls = \"https://a\" does not start with ws://, wss://, moshi+ws://, \
+             moshi+wss://, moshi-backend+ws://, moshi-backend+wss://, vllm-omni+ws:// or \
+             vllm-omni+wss://; use an address such as wss://127.0.0.1:8998",
+        ),
+        (
+            "[engine]\nurls = [\"ws://a:1\", \"moshi+wss://a:1\"]\n",
+            "engine.urls = \"moshi+wss://a:1\" is named twice; name each server once",
+        ),
+        (
+            "[engine]\nurls = [\"moshi+ws://a/b\"]\n",
+            "engine.urls = \"ws://a/b\" has something after the host, which voice-bot adds itself; \
+             use an address such as wss://127.0.0.1:8998",
+        ),
+        (
+            "[engine]\nsessions = 0\n",
+            "engine.sessions = 0 is out of range; use a number from 1 to 256",
         ),
         (
             "[engine]\npin_sha256 = \"abc\"\n",

@@ -5,29 +5,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use url::{Position, Url};
+use url::Position;
+use voice_bot_core::wire::moshi::BACKEND_LIMIT;
 
 use super::Finding;
 use super::reach::{Unreached, Untrusted, Why, reach};
-use crate::config::{EngineConfig, Trust};
+use crate::config::{Config, EngineConfig, EngineKind, EngineUrl, Trust};
+use crate::engine::moshi::NO_PERSONAS;
 
-/// One finding for each engine.
+/// At least one finding for each engine.
 pub(super) async fn examine(
-    config: &EngineConfig,
+    config: &Config,
     tls: &Arc<ClientConfig>,
     limit: Duration,
 ) -> Vec<Finding> {
-    let all = config.urls.iter().map(|url| of_engine(url, config, tls, limit));
-    futures_util::future::join_all(all).await
+    let engine = &config.engine;
+    let all = engine.urls.iter().map(|url| of_engine(url, engine, tls, limit));
+    let reached = futures_util::future::join_all(all).await;
+    let limits = engine.urls.iter().map(|url| of_kind(url, config.call.max_duration));
+    reached.into_iter().zip(limits).flat_map(|(one, more)| [vec![one], more].concat()).collect()
 }
 
 async fn of_engine(
-    url: &Url,
+    engine: &EngineUrl,
     config: &EngineConfig,
     tls: &Arc<ClientConfig>,
     limit: Duration,
 ) -> Finding {
-    let name = &url[Position::BeforeHost..Position::AfterPort];
+    let (name, url) = (name(engine), &engine.url);
     match reach(url, tls, limit).await {
         Ok(_connection) if config.trust == Trust::Insecure && url.scheme() == "wss" => {
             let what = format!("{name} can be reached, and any certificate would be accepted");
@@ -36,27 +41,67 @@ async fn of_engine(
         Ok(_connection) => Finding::ok(format!(
             "{name} can be reached (no session was opened, since that could disturb a caller's)"
         )),
-        Err(why) => Finding::failure(format!("{name} cannot be reached: {why}"), fix(&why)),
+        Err(why) => {
+            Finding::failure(format!("{name} cannot be reached: {why}"), fix(&why, engine.kind))
+        }
     }
 }
 
-fn fix(why: &Unreached) -> String {
+/// What an engine of its kind does not do.
+fn of_kind(engine: &EngineUrl, longest_call: Duration) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !engine.kind.has_personas() {
+        findings.push(Finding::warning(
+            format!("{}: {NO_PERSONAS}", name(engine)),
+            "use PersonaPlex, or vLLM-Omni, where callers are to meet a persona",
+        ));
+    }
+    if engine.kind == EngineKind::MoshiBackend && longest_call >= BACKEND_LIMIT {
+        let limit = BACKEND_LIMIT.as_secs();
+        findings.push(Finding::warning(
+            format!(
+                "{} hangs up after {limit} s, and calls may last {} s",
+                name(engine),
+                longest_call.as_secs()
+            ),
+            format!("set call.max_duration_s below {limit}, so that callers are told goodbye"),
+        ));
+    }
+    findings
+}
+
+/// Host and port, with the kind where it is not the usual one.
+fn name(engine: &EngineUrl) -> String {
+    let place = &engine.url[Position::BeforeHost..Position::AfterPort];
+    match engine.kind {
+        EngineKind::PersonaPlex => place.to_owned(),
+        EngineKind::Moshi | EngineKind::MoshiBackend | EngineKind::VllmOmni => {
+            format!("{} at {place}", engine.kind.name())
+        }
+    }
+}
+
+fn fix(why: &Unreached, kind: EngineKind) -> String {
+    let name = kind.name();
     match why {
         Unreached::Name(_) => {
             "correct the name in engine.urls (PERSONAPLEX_URL, --engine-url)".to_owned()
         }
-        Unreached::Refused(_) => "start PersonaPlex there (`python -m moshi.server`), or name its \
-             address with --engine-url, PERSONAPLEX_URL or engine.urls"
-            .to_owned(),
+        Unreached::Refused(_) => format!(
+            "start {name} there (`{}`), or name its address with --engine-url, PERSONAPLEX_URL or \
+             engine.urls",
+            kind.start_command()
+        ),
         Unreached::Silent(_) | Unreached::Tcp(_) => "let voice-bot through that machine's \
              firewall, or name its address with --engine-url, PERSONAPLEX_URL or engine.urls"
             .to_owned(),
         Unreached::NoTls => {
-            "write ws:// in place of wss://, or start PersonaPlex with --ssl DIR".to_owned()
+            format!("write ws:// in place of wss://, or start {name} {}", with_tls(kind))
         }
-        Unreached::Tls(_) => "see that PersonaPlex was started with --ssl DIR, and that nothing \
-             else listens there"
-            .to_owned(),
+        Unreached::Tls(_) => format!(
+            "see that {name} was started {}, and that nothing else listens there",
+            with_tls(kind)
+        ),
         Unreached::Untrusted(Untrusted { why: Why::Expired | Why::NotYet, .. }) => {
             "renew it, and see that both clocks are right".to_owned()
         }
@@ -64,5 +109,14 @@ fn fix(why: &Unreached) -> String {
             "if it is your server's own, set engine.pin_sha256 = \"{pin}\", or engine.ca_file to \
              the certificate"
         ),
+    }
+}
+
+/// How a server of this kind is started so that it speaks TLS.
+const fn with_tls(kind: EngineKind) -> &'static str {
+    match kind {
+        EngineKind::PersonaPlex | EngineKind::Moshi => "with --ssl DIR",
+        EngineKind::MoshiBackend => "with TLS, which it always speaks",
+        EngineKind::VllmOmni => "with --ssl-certfile and --ssl-keyfile",
     }
 }

@@ -121,7 +121,7 @@ pub async fn examine(config: &Config, options: &Options) -> Result<Report, TlsEr
     let public = TlsOptions { ca_file: options.ca_file.clone(), ..TlsOptions::default() };
     let public = public.client_config()?;
     let (engines, (account, numbers), outside) = tokio::join!(
-        in_time(engines::examine(&config.engine, &engine, options.patience)),
+        in_time(engines::examine(config, &engine, options.patience)),
         async {
             let looked = timeout(SECTION_DEADLINE, account::examine(config, options.patience));
             looked.await.unwrap_or_else(|_| (vec![late()], Vec::new()))

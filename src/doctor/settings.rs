@@ -6,8 +6,8 @@ use serde::Serialize;
 use voice_bot_core::call::AtHorizon;
 
 use crate::config::{
-    Config, EngineConfig, LatencyConfig, LogFormat, MachinePolicy, OutboundConfig, SayConfig,
-    Trust, TwilioConfig, UpgradeSignature, WebhooksConfig,
+    Config, EngineConfig, EngineUrl, LatencyConfig, LogFormat, MachinePolicy, OutboundConfig,
+    SayConfig, Trust, TwilioConfig, UpgradeSignature, WebhooksConfig,
 };
 
 /// A value of the configuration.
@@ -71,7 +71,7 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
     all.into_iter().map(|(key, value)| Setting { key, value }).collect()
 }
 
-fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 6] {
+fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 7] {
     let trust = match &engine.trust {
         Trust::WebRoots => "public authorities".to_owned(),
         Trust::CaFile(file) => format!("public authorities and {}", file.display()),
@@ -79,11 +79,12 @@ fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 6] {
         Trust::Insecure => "any certificate".to_owned(),
     };
     [
-        ("engine.urls", listed(engine.urls.iter().map(without_secrets))),
+        ("engine.urls", listed(engine.urls.iter().map(engine_url))),
         ("engine (trusted)", trust),
         ("engine.connect_timeout_s", seconds(engine.connect_timeout)),
         ("engine.handshake_timeout_s", seconds(engine.handshake_timeout)),
         ("engine.extra_voices", listed(engine.extra_voices.iter().cloned())),
+        ("engine.sessions", engine.sessions.to_string()),
         ("engine.warm", engine.warm.to_string()),
     ]
 }
@@ -167,6 +168,10 @@ fn of_webhooks(webhooks: &WebhooksConfig) -> [(&'static str, String); 7] {
         ("webhooks.give_up_after_h", (webhooks.give_up_after.as_secs() / 3600).to_string()),
         ("VOICE_BOT_WEBHOOK_SECRET", is_set(webhooks.secret.is_some())),
     ]
+}
+
+fn engine_url(EngineUrl { kind, url }: &EngineUrl) -> String {
+    format!("{}{}", kind.prefix(), without_secrets(url))
 }
 
 /// The address without user name, password and query, which a library's user may have put there.

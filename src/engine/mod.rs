@@ -1,9 +1,11 @@
 //! Engines: what holds a speech model, and how a session with one is opened.
 
 pub mod demo;
+pub mod moshi;
 pub mod personaplex;
 pub mod socket;
 pub mod tls;
+pub mod vllm_omni;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +24,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Its name in logs and metrics; never holds a secret.
     fn name(&self) -> &str;
 
-    /// How many conversations it can hold at once; a PersonaPlex server holds one.
+    /// How many conversations it can hold at once; NVIDIA's server and `moshi.server` hold one.
     fn sessions(&self) -> usize {
         1
     }

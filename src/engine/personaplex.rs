@@ -1,37 +1,21 @@
 //! NVIDIA PersonaPlex: one session at a time over a WebSocket at `/api/chat`.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tokio_tungstenite::tungstenite::Message;
-use tracing::Instrument as _;
 use url::Url;
-use voice_bot_core::leg::engine::{Command, Event, Link, OpenError};
-use voice_bot_core::leg::{Audio, Format};
+use voice_bot_core::leg::engine::OpenError;
 use voice_bot_core::persona::Persona;
-use voice_bot_core::wire::personaplex::{Client, REQUEST_LINE_LIMIT, check_voice, request_target};
+use voice_bot_core::wire::personaplex::{REQUEST_LINE_LIMIT, check_voice, request_target};
 
-use super::socket::pump::{Patience, Protocol, Pump};
+use super::moshi::{Chat, LINK, placed};
+use super::socket::session::Deadlines;
 use super::socket::{Endpoint, EndpointError};
 use super::tls::TlsOptions;
 use super::{BoxFuture, Engine, Session};
-use crate::port::Port;
-
-/// The server's path when the address names none.
-const CHAT: &str = "/api/chat";
 
 /// The longest request target that the server takes.
 const MAX_TARGET: usize = REQUEST_LINE_LIMIT - 1 - "GET  HTTP/1.1".len();
-
-/// The server answers every 80 ms that it hears with 80 ms of its own.
-const LINK: Link = Link { format: Format::Opus, lockstep: true };
-
-/// Room for events on a session's port: 20 s of audio.
-const EVENTS: usize = 256;
-
-/// Room for commands on a session's port: 5 s of audio.
-const COMMANDS: usize = 64;
 
 /// Where a PersonaPlex server is and how long it is waited for.
 #[derive(Clone)]
@@ -90,20 +74,11 @@ impl PersonaPlex {
 
     async fn start(&self, persona: Persona) -> Result<Session, OpenError> {
         let target = self.target(&persona)?;
-        let socket = self
-            .endpoint
-            .upgrade(&target, self.config.open_deadline)
-            .await
-            .inspect_err(|error| tracing::warn!(engine = self.name(), %error, "no session"))
-            .map_err(|error| error.kind())?;
-        let (port, leg) = Port::pair(EVENTS, COMMANDS);
-        let patience =
-            Patience { handshake: self.config.handshake_deadline, ..Patience::default() };
-        let chat = Chat { client: Client::new(fresh_serial()) };
-        // What the session logs belongs to the call that opened it.
-        let session = Pump::new(self.name(), socket, leg, chat, patience).run();
-        tokio::spawn(session.in_current_span());
-        Ok(Session::new(LINK, port))
+        let deadlines = Deadlines {
+            open: self.config.open_deadline,
+            handshake: self.config.handshake_deadline,
+        };
+        self.endpoint.begin(&target, deadlines, LINK, Chat::new()).await
     }
 
     fn target(&self, persona: &Persona) -> Result<String, OpenError> {
@@ -142,88 +117,13 @@ impl Engine for PersonaPlex {
     /// Connects TCP and TLS only: a second WebSocket would change the prompt of a session that is
     /// still reading its own.
     fn probe(&self) -> BoxFuture<'_, Result<(), OpenError>> {
-        Box::pin(async {
-            match self.endpoint.connect(self.config.open_deadline).await {
-                Ok(_stream) => Ok(()),
-                Err(error) => {
-                    tracing::debug!(engine = self.name(), %error, "the engine does not answer");
-                    Err(error.kind())
-                }
-            }
-        })
-    }
-}
-
-/// The wire's target under the path and with the query that the address asks for.
-fn placed(url: &Url, target: &str) -> String {
-    let query = target.split_once('?').map_or("", |(_, query)| query);
-    let path = match url.path() {
-        "" | "/" => CHAT,
-        other => other,
-    };
-    match url.query().filter(|extra| !extra.is_empty()) {
-        Some(extra) => format!("{path}?{query}&{extra}"),
-        None => format!("{path}?{query}"),
-    }
-}
-
-/// An Ogg serial that no other stream of this process has, and hardly one of another process.
-fn fresh_serial() -> u32 {
-    static STREAMS: AtomicU32 = AtomicU32::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.subsec_nanos()
-        .wrapping_add(STREAMS.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9))
-}
-
-/// The server's messages, by the core's words.
-struct Chat {
-    client: Client,
-}
-
-impl Protocol for Chat {
-    fn receive(&mut self, message: Message) -> Vec<Event> {
-        if let Message::Binary(bytes) = message {
-            self.client.receive(&bytes)
-        } else {
-            vec![Event::Fault]
-        }
-    }
-
-    fn send(&mut self, command: Command) -> Vec<Message> {
-        match command {
-            Command::Audio(Audio::Opus(packet)) => {
-                self.client.send(&packet).into_iter().map(Message::from).collect()
-            }
-            Command::Audio(Audio::Mulaw(_) | Audio::Pcm(_))
-            | Command::Open(_)
-            | Command::Reopen(_)
-            | Command::Prepare(_)
-            | Command::Switch { .. }
-            | Command::Close { .. } => Vec::new(),
-        }
-    }
-
-    fn finish(&mut self, engine: &str) {
-        tracing::debug!(engine, counters = ?self.client.counters(), "the session's wire");
+        Box::pin(self.endpoint.probe(self.config.open_deadline))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn place(url: &str) -> String {
-        placed(&Url::parse(url).unwrap(), "/api/chat?voice_prompt=a.pt&text_prompt=b")
-    }
-
-    #[test]
-    fn the_address_may_bring_a_path_and_a_query_of_its_own() {
-        let asked = "voice_prompt=a.pt&text_prompt=b";
-        assert_eq!(place("ws://gpu:8998"), format!("/api/chat?{asked}"));
-        assert_eq!(place("wss://gpu/"), format!("/api/chat?{asked}"));
-        assert_eq!(place("https://gpu/one/api/chat"), format!("/one/api/chat?{asked}"));
-        assert_eq!(place("ws://gpu?token=t"), format!("/api/chat?{asked}&token=t"));
-    }
 
     #[test]
     fn a_persona_that_the_server_would_choke_on_is_refused_here() {
@@ -239,10 +139,5 @@ mod tests {
         ] {
             assert_eq!(engine.target(&persona(voice, &prompt)), Err(OpenError::Refused));
         }
-    }
-
-    #[test]
-    fn serials_differ() {
-        assert_ne!(fresh_serial(), fresh_serial());
     }
 }

@@ -1,6 +1,7 @@
 //! Reaches an engine's server: TCP, TLS where asked for, and the WebSocket upgrade (RFC 6455).
 
 pub mod pump;
+pub(crate) mod session;
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,5 @@
-"""`voice-bot serve` between a strict Twilio and the stand-in on the real sphn."""
+"""`voice-bot serve` between a strict Twilio and the stand-ins for engines' servers: what every engine
+has to do, and what PersonaPlex does besides."""
 
 import asyncio
 import contextlib
@@ -27,6 +28,7 @@ port = {port}
 [engine]
 urls = [{urls}]
 handshake_timeout_s = 2
+{engine}
 [call]
 engine_silence_s = 1
 {call}
@@ -41,15 +43,22 @@ default = "tester"
 PERSONA = 'name = "tester"\nvoice = "NATM1.pt"\nprompt = "Be kind."\n'
 
 
-def serve(folder, *engine_ports, call="", log=""):
-    """voice-bot with a configuration of its own, on engines at these ports."""
+# What a kind of engine needs to be like the others, in flags; and those that hold several calls.
+LIKE_THE_OTHERS = {"personaplex": ("--voice-frames", VOICE_FRAMES)}
+SEVERAL = ["moshi-backend", "vllm-omni"]
+EVERY_KIND = pytest.mark.parametrize("kind", programs.ENGINES)
+
+
+def serve(folder, *urls, call="", log="", engine=""):
+    """voice-bot with a configuration of its own, on engines at these addresses."""
     port = programs.free_port()
-    urls = ", ".join(f'"ws://127.0.0.1:{engine}"' for engine in engine_ports)
+    urls = ", ".join(f'"{url}"' for url in urls)
     say = "\n".join(f'{key} = "{text}"' for key, text in SENTENCES.items())
     (folder / "personas").mkdir()
     (folder / "personas/tester.toml").write_text(PERSONA)
     config = folder / "voice-bot.toml"
-    config.write_text(CONFIG.format(port=port, urls=urls, say=say, call=call, log=log))
+    config.write_text(CONFIG.format(port=port, urls=urls, say=say, call=call, log=log,
+                                    engine=engine))
     return programs.voice_bot("serve", "--config", config, port=port, cwd=folder)
 
 
@@ -58,10 +67,10 @@ def base(program):
 
 
 @contextlib.asynccontextmanager
-async def bridge(folder, *flags, call=""):
+async def bridge(folder, *flags, kind="personaplex", **config):
     """The stand-in with these flags, voice-bot, and a Call that has not dialled."""
-    with programs.personaplex("--voice-frames", VOICE_FRAMES, *flags) as engine:
-        with serve(folder, engine.port, call=call) as bot:
+    with programs.engine(kind, *LIKE_THE_OTHERS.get(kind, ()), *flags) as engine:
+        with serve(folder, engine.url, **config) as bot:
             async with Call(base(bot)) as caller:
                 yield caller, engine
 
@@ -146,6 +155,39 @@ async def test_a_call_both_ways(tmp_path, speech):
     assert first_s < 1.0
 
 
+@EVERY_KIND
+async def test_a_call_both_ways_with_every_engine(tmp_path, kind):
+    said = to_mulaw(oggopus.voice(4, RATE))
+    async with bridge(tmp_path, kind=kind) as (caller, engine):
+        await caller.dial()
+        await caller.be_silent(1.0)
+        await caller.speak(said)
+        await caller.be_silent(1.0)
+        assert caller.closed is None
+        await asyncio.sleep(0.2)
+        (session,) = await sessions(engine)
+        await caller.hang_up()
+        _, pcm = await get(engine, "/sessions/0/pcm")
+        assert says(await caller.after()) == []
+    assert caller.faults == []
+
+    # The engine's side: nothing early, and all of it understood.
+    assert session["messages_before_handshake"] == 0
+    has_personas = not kind.startswith("moshi")
+    persona = ("NATM1.pt", "Be kind.") if has_personas else ("", "")
+    assert (session["voice"], session["text"]) == persona
+    decoded = session["samples_decoded"] / FRAME_SAMPLES
+    assert decoded == session["frames_in"], "whole steps of the model"
+    assert decoded * 0.08 >= len(said) / RATE + 1.0, "only the handshake is lost"
+    heard = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
+    original = sphn.resample(from_mulaw(said), RATE, oggopus.RATE)
+    assert oggopus.likeness(original, heard)[0] > 0.95
+
+    # The caller's side: an echo.
+    likeness, delay_ms = oggopus.likeness(from_mulaw(said), caller.heard(), RATE)
+    assert likeness > (0.9 if caller.worst_late_s < 0.03 else 0.8), caller.worst_late_s
+
+
 async def test_lost_frames_are_filled_to_keep_the_models_clock(tmp_path):
     """The model's time only moves with its input, so a hole in Twilio's must be filled."""
     async with bridge(tmp_path) as (caller, engine):
@@ -171,14 +213,47 @@ FAULTS = {
 }
 
 
+@EVERY_KIND
 @pytest.mark.parametrize("name", FAULTS)
-async def test_an_engine_that_fails_ends_the_call_with_a_sentence(tmp_path, name):
+async def test_an_engine_that_fails_ends_the_call_with_a_sentence(tmp_path, name, kind):
     flags, sentence = FAULTS[name]
-    async with bridge(tmp_path, *flags) as (caller, _):
+    async with bridge(tmp_path, *flags, kind=kind) as (caller, _):
         await caller.dial()
-        assert await caller.until_closed(8) == 1000
+        assert await caller.until_closed(12) == 1000
         assert says(await caller.after()) == [SENTENCES[sentence]]
     assert caller.faults == []
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+async def test_an_engine_that_holds_several_calls_is_given_as_many_as_configured(tmp_path, kind):
+    async with bridge(tmp_path, kind=kind, engine="sessions = 2") as (first, engine):
+        async with Call(first.base) as second, Call(first.base) as third:
+            for caller in (first, second):
+                assert (await caller.dial())[0].tag == "Connect"
+            assert says(await third.dial()) == [SENTENCES["busy"]]
+            await asyncio.gather(*(caller.be_silent(1.2) for caller in (first, second)))
+            assert first.media and second.media
+            assert [session["ready"] for session in await sessions(engine)] == [True, True]
+            await first.hang_up()
+            await second.hang_up()
+
+
+async def test_an_engine_that_is_full_already_is_busy(tmp_path):
+    """Others may use it too: what it refuses for want of room is no failure."""
+    full = ("--max-sessions", 0)
+    async with bridge(tmp_path, *full, kind="vllm-omni") as (caller, engine):
+        await caller.dial()
+        assert await caller.until_closed(8) == 1000
+        assert says(await caller.after()) == [SENTENCES["busy"]]
+        assert (await sessions(engine))[0]["ended"] == "resource_exhausted"
+
+
+async def test_a_backend_that_is_out_of_steps_hangs_up(tmp_path):
+    async with bridge(tmp_path, "--steps", 12, kind="moshi-backend") as (caller, engine):
+        await caller.dial()
+        assert await caller.until_closed(8) == 1000
+        assert says(await caller.after()) == [SENTENCES["engine_failed"]]
+        assert (await sessions(engine))[0]["ended"] == "out of steps"
 
 
 @pytest.mark.parametrize("signal", [signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
@@ -196,7 +271,7 @@ async def test_an_engine_whose_server_is_ended_lets_the_caller_go(tmp_path, sign
 
 
 async def test_an_engine_that_is_not_there(tmp_path):
-    with serve(tmp_path, programs.free_port()) as bot:
+    with serve(tmp_path, f"ws://127.0.0.1:{programs.free_port()}") as bot:
         async with Call(base(bot)) as caller:
             verbs = await caller.dial()
             if verbs[0].tag == "Connect":
@@ -261,8 +336,9 @@ async def test_a_call_that_takes_too_long_is_told_goodbye(tmp_path):
         assert says(await caller.after()) == [SENTENCES["goodbye"]]
 
 
-async def test_health_and_readiness(tmp_path):
-    with programs.personaplex() as engine, serve(tmp_path, engine.port) as bot:
+@EVERY_KIND
+async def test_health_and_readiness(tmp_path, kind):
+    with programs.engine(kind) as engine, serve(tmp_path, engine.url) as bot:
         assert (await get(bot, "/health"))[0] == 200
         assert (await get(bot, "/ready"))[0] == 200
         assert len(await sessions(engine)) == 0, "a probe takes no session"
@@ -277,7 +353,7 @@ async def test_no_number_and_no_word_in_the_log(tmp_path, shown):
     """Not even at the lowest level. That they are there when asked for shows that this can fail."""
     log = 'level = "trace"' + "\nshow_personal_data = true" * shown
     with programs.personaplex("--voice-frames", VOICE_FRAMES) as engine:
-        with serve(tmp_path, engine.port, log=log) as bot:
+        with serve(tmp_path, engine.url, log=log) as bot:
             async with Call(base(bot)) as caller:
                 await caller.dial()
                 await caller.be_silent(1.5)

@@ -39,3 +39,25 @@ def has_fec(packet):
     Its first bits, each as likely as not, are "speech" and "FEC" (RFC 6716, section 4.2.3).
     """
     return len(packet) > 1 and bool(packet[1] & 0x40)
+
+
+class Encoder:
+    """Codes sound bit by bit, in packets of one length."""
+
+    def __init__(self, rate, packet_ms):
+        self.size, self.rate, self.samples = rate * packet_ms // 1000, rate, 0
+        self.coder = av.CodecContext.create("libopus", "w")
+        self.coder.sample_rate, self.coder.layout, self.coder.format = rate, "mono", "flt"
+        self.coder.options = {"application": "voip", "frame_duration": str(packet_ms)}
+        self.coder.open()
+
+    def push(self, pcm):
+        """The packets for whole packets' worth of float samples."""
+        packets = []
+        for start in range(0, len(pcm) - self.size + 1, self.size):
+            part = pcm[np.newaxis, start:start + self.size].astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(part, format="flt", layout="mono")
+            frame.sample_rate, frame.pts = self.rate, self.samples
+            self.samples += self.size
+            packets += map(bytes, self.coder.encode(frame))
+        return packets

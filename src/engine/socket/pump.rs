@@ -1,6 +1,6 @@
-//! Moves one session between its leg and its WebSocket until either side ends it. Not a byte is
-//! written before the engine is ready, and a session never outlives its port: a server holds one
-//! session and keeps it until the connection is gone.
+//! Moves one session between its leg and its WebSocket until either side ends it. No audio is
+//! written before the engine is ready, and a session never outlives its port: a server keeps it
+//! until the connection is gone.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -20,11 +20,27 @@ use crate::port::FarEnd;
 
 /// What an engine's messages mean; one value serves one session.
 pub trait Protocol: Send + 'static {
+    /// The messages that ask for the session, before anything else is said; usually none.
+    fn open(&mut self) -> Vec<Message> {
+        Vec::new()
+    }
+
     /// What a text or binary message reports.
     fn receive(&mut self, message: Message) -> Vec<Event>;
 
     /// The messages that carry a command out; none before the engine is ready.
     fn send(&mut self, command: Command) -> Vec<Message>;
+
+    /// A message that goes out with each ping, to keep the session from ending for idleness.
+    fn keep_alive(&mut self) -> Option<Message> {
+        None
+    }
+
+    /// Whether the engine owes an answer for so long that it counts as lost. The call sees to that
+    /// itself where a link is in lockstep.
+    fn is_stalled(&self) -> bool {
+        false
+    }
 
     /// The session is over: the place to log what was counted.
     fn finish(&mut self, engine: &str);
@@ -164,6 +180,10 @@ impl<P: Protocol> Pump<P> {
 
     async fn converse(&mut self) -> End {
         let mut alarm = Box::pin(sleep_until(self.deadline()));
+        let asked = self.protocol.open();
+        if let Some(end) = self.write_all(asked) {
+            return end;
+        }
         loop {
             let ended = match poll_fn(|cx| self.poll_next(&mut alarm, cx)).await {
                 Next::Deadline => {
@@ -228,17 +248,18 @@ impl<P: Protocol> Pump<P> {
             return None;
         }
         self.next_ping = now + self.patience.ping;
-        self.write(Message::Ping(Bytes::new()))
+        let keep_alive = self.protocol.keep_alive();
+        self.write_all([Message::Ping(Bytes::new())].into_iter().chain(keep_alive))
     }
 
     fn on_command(&mut self, command: Command) -> Option<End> {
-        for message in self.protocol.send(command) {
-            let ended = self.write(message);
-            if ended.is_some() {
-                return ended;
-            }
-        }
-        None
+        let messages = self.protocol.send(command);
+        let ended = self.write_all(messages);
+        ended.or_else(|| self.protocol.is_stalled().then_some(End::Silence))
+    }
+
+    fn write_all(&mut self, messages: impl IntoIterator<Item = Message>) -> Option<End> {
+        messages.into_iter().find_map(|message| self.write(message))
     }
 
     /// Never waits: the library keeps what the connection does not take, up to a bound, and beyond

@@ -84,8 +84,8 @@ impl Call {
 
     pub(super) fn open_tracks(&mut self, now: Instant) {
         let Some(link) = self.link else { return };
-        if let (false, Some(outbound)) = (link.lockstep, &mut self.outbound) {
-            outbound.governor.relax();
+        if let Some(outbound) = &mut self.outbound {
+            outbound.governor.set_relaxed(!link.lockstep);
         }
         self.speed = link.lockstep.then(|| SpeedWatch::new(self.config.speed));
         let clock = self.config.clock;
@@ -103,6 +103,7 @@ impl Call {
         let inbound = self.inbound.as_mut().map_or(Ok(()), |track| track.hand_over(link.format));
         let outbound = self.outbound.as_mut().map_or(Ok(()), |track| {
             track.governor.upset(now);
+            track.governor.set_relaxed(!link.lockstep);
             track.open(link.format)
         });
         inbound.and(outbound).is_ok()

@@ -48,6 +48,40 @@ impl Protocol for Words {
     fn finish(&mut self, _engine: &str) {}
 }
 
+/// As [`Words`], but it asks first, says something with each ping, and gives up on an engine that
+/// leaves two packets unanswered.
+#[derive(Default)]
+struct Asker {
+    words: Words,
+    unanswered: usize,
+}
+
+impl Protocol for Asker {
+    fn open(&mut self) -> Vec<Message> {
+        vec![Message::from("please")]
+    }
+
+    fn receive(&mut self, message: Message) -> Vec<Event> {
+        self.unanswered = 0;
+        self.words.receive(message)
+    }
+
+    fn send(&mut self, command: Command) -> Vec<Message> {
+        self.unanswered += 1;
+        self.words.send(command)
+    }
+
+    fn keep_alive(&mut self) -> Option<Message> {
+        Some(Message::from("still here"))
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.unanswered >= 2
+    }
+
+    fn finish(&mut self, _engine: &str) {}
+}
+
 fn patience() -> Patience {
     Patience {
         handshake: Duration::from_secs(5),
@@ -63,6 +97,19 @@ where
     F: Future<Output = ()> + Send + 'static,
     S: FnOnce(Server) -> F + Send + 'static,
 {
+    session_of(Words::default(), patience, events, serve).await
+}
+
+async fn session_of<F, S>(
+    protocol: impl Protocol,
+    patience: Patience,
+    events: usize,
+    serve: S,
+) -> EnginePort
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: FnOnce(Server) -> F + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap();
     tokio::spawn(async move {
@@ -72,7 +119,7 @@ where
     let endpoint = Endpoint::new(&url, &TlsOptions::default()).unwrap();
     let socket = endpoint.upgrade("/", SECOND).await.unwrap();
     let (port, leg) = Port::pair(events, 64);
-    tokio::spawn(Pump::new("test", socket, leg, Words::default(), patience).run());
+    tokio::spawn(Pump::new("test", socket, leg, protocol, patience).run());
     port
 }
 
@@ -99,6 +146,45 @@ fn close_frame(code: u16) -> Message {
 
 fn ready() -> Message {
     Message::from(vec![0])
+}
+
+#[tokio::test]
+async fn a_protocol_may_ask_first_and_keep_its_session_alive() {
+    let (told, heard) = tokio::sync::oneshot::channel();
+    let often = Patience { ping: QUIET, ..patience() };
+    let mut port = session_of(Asker::default(), often, 64, |mut server| async move {
+        let mut messages = Vec::new();
+        while messages.len() < 3 {
+            let Some(Ok(message)) = server.next().await else { break };
+            if messages.is_empty() {
+                server.send(ready()).await.unwrap();
+            }
+            messages.push(message);
+        }
+        told.send(messages).unwrap();
+        read_all(&mut server).await;
+    })
+    .await;
+    assert_eq!(next(&mut port).await, Some(Event::Ready));
+    let ping = Message::Ping(Bytes::new());
+    let expected = [Message::from("please"), ping, Message::from("still here")];
+    assert_eq!(heard.await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn an_engine_that_owes_too_much_is_lost_though_it_answers_pings() {
+    let often = Patience { ping: QUIET, ..patience() };
+    let mut port = session_of(Asker::default(), often, 64, |mut server| async move {
+        server.send(ready()).await.unwrap();
+        read_all(&mut server).await;
+    })
+    .await;
+    assert_eq!(next(&mut port).await, Some(Event::Ready));
+    for _ in 0..2 {
+        assert!(port.try_send(Command::Audio(Audio::Opus(vec![1]))));
+    }
+    assert_eq!(next(&mut port).await, Some(Event::Closed(Closed::Lost)));
+    assert_eq!(next(&mut port).await, None);
 }
 
 #[tokio::test]

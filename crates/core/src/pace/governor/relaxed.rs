@@ -3,10 +3,10 @@
 use super::Governor;
 
 impl Governor {
-    /// The engine speaks as fast as it likes, not in real time: what it says may wait, and none of
-    /// it is left out.
-    pub(crate) const fn relax(&mut self) {
-        self.relaxed = true;
+    /// Whether the engine speaks as fast as it likes, not in real time: what it says may wait then,
+    /// and none of it is left out.
+    pub(crate) const fn set_relaxed(&mut self, relaxed: bool) {
+        self.relaxed = relaxed;
     }
 
     pub(crate) const fn is_relaxed(&self) -> bool {

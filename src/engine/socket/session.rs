@@ -1,0 +1,66 @@
+//! Opens a session over a WebSocket: connects, asks, and hands the rest to a pump of its own.
+
+use std::time::Duration;
+
+use tracing::Instrument as _;
+use voice_bot_core::leg::engine::{Link, OpenError};
+
+use super::Endpoint;
+use super::pump::{Patience, Protocol, Pump};
+use crate::engine::Session;
+use crate::port::Port;
+
+/// Room for events on a session's port: 20 s of audio.
+const EVENTS: usize = 256;
+
+/// Room for commands on a session's port: 5 s of audio.
+const COMMANDS: usize = 64;
+
+/// How long a server is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadlines {
+    /// For TCP, TLS and the upgrade together.
+    pub(crate) open: Duration,
+    /// From the upgrade to ready.
+    pub(crate) handshake: Duration,
+}
+
+impl Endpoint {
+    /// A session at `target` whose messages mean what `protocol` says.
+    ///
+    /// # Errors
+    /// [`OpenError`] when no connection could be made; the log says why.
+    pub(crate) async fn begin(
+        &self,
+        target: &str,
+        deadlines: Deadlines,
+        link: Link,
+        protocol: impl Protocol,
+    ) -> Result<Session, OpenError> {
+        let socket = self
+            .upgrade(target, deadlines.open)
+            .await
+            .inspect_err(|error| tracing::warn!(engine = self.name(), %error, "no session"))
+            .map_err(|error| error.kind())?;
+        let (port, leg) = Port::pair(EVENTS, COMMANDS);
+        let patience = Patience { handshake: deadlines.handshake, ..Patience::default() };
+        // What the session logs belongs to the call that opened it.
+        let session = Pump::new(self.name(), socket, leg, protocol, patience).run();
+        tokio::spawn(session.in_current_span());
+        Ok(Session::new(link, port))
+    }
+
+    /// Connects TCP and TLS and nothing more: a WebSocket would be a session, or disturb one.
+    ///
+    /// # Errors
+    /// [`OpenError`] when that fails or takes longer than `deadline`.
+    pub(crate) async fn probe(&self, deadline: Duration) -> Result<(), OpenError> {
+        match self.connect(deadline).await {
+            Ok(_stream) => Ok(()),
+            Err(error) => {
+                tracing::debug!(engine = self.name(), %error, "the engine does not answer");
+                Err(error.kind())
+            }
+        }
+    }
+}

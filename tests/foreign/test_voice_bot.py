@@ -43,8 +43,9 @@ default = "tester"
 PERSONA = 'name = "tester"\nvoice = "NATM1.pt"\nprompt = "Be kind."\n'
 
 
-# What a kind of engine needs to be like the others, in flags; and those that hold several calls.
-LIKE_THE_OTHERS = {"personaplex": ("--voice-frames", VOICE_FRAMES)}
+# Flags with which each kind takes a moment until it is ready; and those that hold several calls.
+A_MOMENT = {kind: ("--ready-after-ms", 250) for kind in programs.ENGINES}
+A_MOMENT["personaplex"] = ("--voice-frames", VOICE_FRAMES)
 SEVERAL = ["moshi-backend", "vllm-omni"]
 EVERY_KIND = pytest.mark.parametrize("kind", programs.ENGINES)
 
@@ -69,7 +70,7 @@ def base(program):
 @contextlib.asynccontextmanager
 async def bridge(folder, *flags, kind="personaplex", **config):
     """The stand-in with these flags, voice-bot, and a Call that has not dialled."""
-    with programs.engine(kind, *LIKE_THE_OTHERS.get(kind, ()), *flags) as engine:
+    with programs.engine(kind, *A_MOMENT[kind], *flags) as engine:
         with serve(folder, engine.url, **config) as bot:
             async with Call(base(bot)) as caller:
                 yield caller, engine

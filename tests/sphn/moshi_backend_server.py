@@ -8,7 +8,6 @@ one speaks TLS alone.
     python moshi_backend_server.py --port 8998
 """
 
-import asyncio
 import json
 
 import aiohttp
@@ -42,9 +41,7 @@ class Server(StandIn):
             await ws.send_bytes(b"\x04" + json.dumps(METADATA).encode())
             if self.options.drop_before_handshake:
                 talk.cut("dropped before the handshake")
-            while self.options.never_ready and not request.transport.is_closing():
-                await asyncio.sleep(0.05)
-            if not request.transport.is_closing():
+            if await talk.until_ready(ws):
                 session.ready = True
                 await ws.send_bytes(bytes(9))
                 await talk.run()

@@ -45,9 +45,7 @@ class Server(StandIn):
             async with self.lock:
                 if self.options.drop_before_handshake:
                     talk.cut("dropped before the handshake")
-                while self.options.never_ready and not request.transport.is_closing():
-                    await asyncio.sleep(0.05)
-                if not request.transport.is_closing():
+                if await talk.until_ready(ws):
                     session.ready = True
                     await ws.send_bytes(b"\x00")
                     await talk.run()

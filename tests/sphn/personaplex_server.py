@@ -17,10 +17,9 @@ import numpy as np
 import sphn
 from aiohttp import web
 
-from stand_in import NAP_S, PIECES, RATE, Model, StandIn, arguments
+from stand_in import NAP_S, PIECES, POLL_S, RATE, Model, StandIn, arguments
 
 SILENCE_STEPS = 6
-POLL_S = 0.010
 VOICES = [f"{kind}{n}.pt" for kind, count in (("NATF", 4), ("NATM", 4), ("VARF", 5), ("VARM", 5))
           for n in range(count)]
 

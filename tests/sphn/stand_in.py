@@ -14,12 +14,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import numpy as np
 from aiohttp import web
 
 RATE = 24_000
 FRAME = 1920
 NAP_S = 0.001
+POLL_S = 0.010
 PIECES = [" Hello", " there", ",", " how", " are", " you", "?", " Caf", "é", " ",
           "<0xE2>", "<0x82>", "<0xAC>"]
 WORDS = PIECES[:9]  # as a server sends them that spells no characters
@@ -122,6 +124,20 @@ class Model:
         self.held = np.zeros(0, np.float32)
         self.over = False
 
+    async def until_ready(self, ws):
+        """Waits as the flags ask, and counts what comes too early. False if the client leaves."""
+        options = self.server.options
+        ready_at = time.monotonic() + options.ready_after_ms / 1000
+        while options.never_ready or time.monotonic() < ready_at:
+            try:
+                message = await asyncio.wait_for(ws.receive(), POLL_S)
+            except asyncio.TimeoutError:
+                continue
+            if message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
+                return False
+            self.session.messages_before_handshake += 1
+        return not self.over
+
     def hear(self, pcm):
         """Takes in sound of any length. Gives the whole frames that there are then."""
         self.session.samples_decoded += pcm.shape[-1]
@@ -189,6 +205,7 @@ def arguments(description):
     parser.add_argument("--echo-frames", type=int, default=1, help="its own delay, in frames")
     parser.add_argument("--say", type=Path, metavar="WAV", help="say this instead of an echo")
     parser.add_argument("--say-from", type=int, default=0, metavar="N", help="from that frame on")
+    parser.add_argument("--ready-after-ms", type=float, default=0, help="before the handshake")
     faults = parser.add_argument_group("faults", "N counts output frames from 0")
     faults.add_argument("--slow-from", type=int, metavar="N")
     faults.add_argument("--slow-step-ms", type=float, default=0, help="cost of a step from there")

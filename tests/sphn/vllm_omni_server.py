@@ -7,7 +7,6 @@ server's duplex/serving.py and PersonaPlex' duplex/plugin.py at 0e61742, deploy/
     python vllm_omni_server.py --port 8099
 """
 
-import asyncio
 import base64
 import binascii
 import json
@@ -95,8 +94,8 @@ class Talk(Model):
         options = self.server.options
         if options.drop_before_handshake:
             self.cut("dropped before the handshake")
-        while options.never_ready and not self.transport.is_closing():
-            await asyncio.sleep(0.05)
+        if not await self.until_ready(self.ws):
+            raise ConnectionError("the client left before the handshake")
         if self.server.busy():
             limit = options.max_sessions
             raise Refused("resource_exhausted", f"duplex_session_capacity_exhausted: limit={limit}",

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use url::Url;
 use voice_bot_core::pace::{clock, governor, speed};
-use voice_bot_core::persona::Persona;
+use voice_bot_core::persona::{Persona, Reading};
 use voice_bot_core::turns;
 use voice_bot_core::{call, pool};
 
@@ -109,6 +109,7 @@ impl Server {
         engines: Vec<Arc<dyn Engine>>,
         base: Url,
     ) -> Result<Self, ServerError> {
+        warn_of_long_prompts(config);
         let webhooks = Webhooks::start(&config.webhooks)?;
         let readiness = Readiness::new(&engines);
         let tapes = Tapes::new(&config.tape);
@@ -276,6 +277,18 @@ fn engine(
         warn!(engine = engine.name(), kind, "{NO_PERSONAS}");
     }
     Ok(engine)
+}
+
+/// Names those whose model forgets them long before `call.horizon_s`, as calls look ahead sooner.
+fn warn_of_long_prompts(config: &Config) {
+    let Some(horizon) = config.call.horizon else { return };
+    for persona in config.personas.iter() {
+        let early = Reading::of(&persona.prompt).horizon();
+        if early < horizon / 2 {
+            let (persona, seconds) = (&persona.name, early.as_secs());
+            warn!(persona, seconds, "a long prompt: another session has to go on that early");
+        }
+    }
 }
 
 /// Who may be called next, the default persona first. Whom each call tells who is calling cannot be

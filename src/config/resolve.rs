@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use voice_bot_core::call::AtHorizon;
+use voice_bot_core::persona::{Persona, Reading};
 use voice_bot_core::wire::personaplex::check_voice;
 
 use super::address::{engine_url, listen_host, public_url};
@@ -11,9 +12,9 @@ use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::rules::May;
 use super::{
-    CallConfig, Config, EngineConfig, EngineUrl, LatencyConfig, LogConfig, LogFilter,
-    LogFilterError, LogFormat, SayConfig, ServerConfig, Trust, lookup, outbound, personas, tape,
-    tunnel, twilio, webhooks,
+    CallConfig, Config, EngineConfig, EngineKind, EngineUrl, LatencyConfig, LogConfig, LogFilter,
+    LogFilterError, LogFormat, Personas, SayConfig, ServerConfig, Trust, lookup, outbound,
+    personas, tape, tunnel, twilio, webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -27,6 +28,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
     let webhooks = webhooks::resolve(layers)?;
     let may = May { dial: &outbound.toll.allow, tell: webhooks.secret.is_some() };
     let personas = personas::resolve(layers, &engine.extra_voices, may)?;
+    check_reading(layers, &engine, &personas)?;
     Ok(Config {
         twilio: twilio::resolve(layers, &server)?,
         api_token: outbound::api_token(layers)?,
@@ -43,6 +45,28 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
         log: log(layers)?,
         tape: tape::resolve(layers)?,
     })
+}
+
+/// Refuses a prompt that no engine would ever have read in time.
+fn check_reading(
+    layers: &Layers<'_>,
+    engine: &EngineConfig,
+    personas: &Personas,
+) -> Result<(), ConfigError> {
+    let patience = engine.handshake_timeout;
+    let reads = engine.urls.iter().any(|url| url.kind == EngineKind::PersonaPlex);
+    let takes = |persona: &Persona| Reading::of(&persona.prompt).takes(Reading::FAST_STEP);
+    let hopeless = personas.iter().find(|persona| takes(persona) > patience);
+    let Some(persona) = hopeless.filter(|_| reads) else { return Ok(()) };
+    let seconds = takes(persona).as_secs() + 1;
+    let problem = format!(
+        "is too short for the prompt of persona \"{}\", which takes a fast GPU about {seconds} s \
+         to read",
+        persona.name
+    );
+    let fix = format!("shorten the prompt, or raise this to {}", 2 * seconds);
+    let key = layers.key("engine.handshake_timeout_s");
+    Err(key.refuse(patience.as_secs(), &problem, fix))
 }
 
 fn server(layers: &Layers<'_>) -> Result<ServerConfig, ConfigError> {

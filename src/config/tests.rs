@@ -1,5 +1,6 @@
 //! Loads whole configurations from files, variables and flags, and reads what errors say.
 
+mod prompts;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -644,8 +645,9 @@ fn a_bad_start_is_refused_by_file_and_key() {
 
 #[test]
 fn a_prompt_has_to_fit_into_one_request() {
+    let patient = [("voice-bot.toml", "[engine]\nhandshake_timeout_s = 120\n")];
     let load_prompt =
-        |prompt: &str| load(&[], &Flags::default(), &[("PERSONAPLEX_TEXT_PROMPT", prompt)]);
+        |prompt: &str| load(&patient, &Flags::default(), &[("PERSONAPLEX_TEXT_PROMPT", prompt)]);
     // GET /api/chat?voice_prompt=NATF2.pt&text_prompt= HTTP/1.1 is 57 bytes.
     assert!(load_prompt(&"x".repeat(8189 - 57)).is_ok());
     assert!(load_prompt(&"x".repeat(8190 - 57)).is_err());

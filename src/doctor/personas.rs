@@ -4,18 +4,12 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::config::Config;
-use voice_bot_core::persona::Persona;
+use voice_bot_core::persona::{Persona, Reading};
 
-/// Letters of English in one token of the model's vocabulary of 32,000.
-const LETTERS_A_TOKEN: usize = 4;
-/// Tokens that the server puts around a prompt.
-const AROUND: usize = 6;
-/// Steps before the first word that are not the prompt: the voice's, and silence twice.
-const OTHER_STEPS: usize = 50 + 6 + 6;
 /// A step of the model while it reads, on a GPU that is fast, and on one that just keeps up.
-const STEP: [Duration; 2] = [Duration::from_millis(41), Duration::from_millis(91)];
-/// Steps that the model remembers, and how much of a conversation each is.
-const MEMORY: (usize, f64) = (3000, 0.08);
+const STEP: [Duration; 2] = [Reading::FAST_STEP, Duration::from_millis(91)];
+/// Sessions that follow each other sooner than this keep two engines busy much of the time.
+const EARLY: Duration = Duration::from_secs(120);
 /// A start that callers find long.
 const LONG: Duration = Duration::from_secs(10);
 
@@ -29,10 +23,8 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
 
 fn of_persona(config: &Config, persona: &Persona, is_default: bool) -> Finding {
     let characters = persona.prompt.chars().count();
-    let tokens = characters.div_ceil(LETTERS_A_TOKEN) + AROUND;
-    let steps = tokens + OTHER_STEPS;
-    let [fast, slow] = STEP.map(|step| step.mul_f64(steps as f64));
-    let remembered = (MEMORY.0.saturating_sub(steps)) as f64 * MEMORY.1;
+    let reading = Reading::of(&persona.prompt);
+    let [fast, slow] = STEP.map(|step| reading.takes(step));
     let numbers = config.personas.numbers().filter(|(_, own)| own.name == persona.name);
     let numbers: Vec<_> = numbers.map(|(number, _)| number).collect();
     let answers = match (is_default, numbers.is_empty()) {
@@ -51,14 +43,15 @@ fn of_persona(config: &Config, persona: &Persona, is_default: bool) -> Finding {
         [..] => format!("; has the rules {}", rules.join(", ")),
     };
     let what = format!(
-        "{}{answers}: voice {}, prompt of {characters} characters, about {tokens} tokens; it \
+        "{}{answers}: voice {}, prompt of {characters} characters, about {} tokens; it \
          speaks after an estimated {:.0} s on a fast GPU, {:.0} s on one that just keeps up, and \
          remembers its prompt for about {:.0} s; starts with {start}{rules}",
         persona.name,
         persona.voice,
+        reading.tokens,
         fast.as_secs_f64(),
         slow.as_secs_f64(),
-        remembered,
+        reading.remembered().as_secs_f64(),
     );
     let patience = config.engine.handshake_timeout;
     if slow > patience {
@@ -68,6 +61,13 @@ fn of_persona(config: &Config, persona: &Persona, is_default: bool) -> Finding {
             slow.as_secs_f64()
         );
         return Finding::warning(format!("{what}; a slow engine would be given up before"), fix);
+    }
+    if reading.horizon() < EARLY {
+        let what = format!(
+            "{what}; another session has to go on after {} s already",
+            reading.horizon().as_secs()
+        );
+        return Finding::warning(what, "shorten the prompt: it takes up the model's memory");
     }
     if fast > LONG {
         let fix = "shorten the prompt: each 100 characters cost a caller about a second; or let \
@@ -104,6 +104,16 @@ mod tests {
         assert!(long.what.contains("callers find that long"), "{}", long.what);
         let longest = with_prompt(&"word ".repeat(300));
         assert!(longest.fix.unwrap().contains("engine.handshake_timeout_s, now 30"));
+    }
+
+    #[test]
+    fn a_prompt_that_takes_up_the_models_memory_is_warned_of() {
+        let persona = Persona::new("long", "NATF2.pt", "x".repeat(5000));
+        let mut config = Config::default();
+        config.engine.handshake_timeout = Duration::from_secs(300);
+        let finding = of_persona(&config, &persona, false);
+        assert_eq!(finding.state, State::Warning);
+        assert!(finding.what.contains("go on after 109 s already"), "{}", finding.what);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who the bot is on one call: its voice and prompt, what its caller hears until it can speak, and
 //! what it does of its own accord.
 
+mod reading;
 mod rule;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use crate::audio::frame::Rate;
 use crate::audio::resample::{ResampleError, Resampler};
 
+pub use reading::Reading;
 pub use rule::{Action, PATTERN_LIMIT, Pattern, PatternError, Rule, Trigger};
 
 /// Longest [`Clip`], in seconds.

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use crate::id::CallId;
 use crate::leg::{Format, Mark, caller, engine};
 use crate::pace::speed::SpeedWatch;
-use crate::persona::Persona;
+use crate::persona::{Persona, Reading};
 use crate::record::{CallRecord, EndReason};
 use crate::turns::Turns;
 
@@ -45,6 +45,7 @@ pub struct Call {
     config: Config,
     record: CallRecord,
     persona: Persona,
+    reading: Reading,
     started: Instant,
     caller_started: Option<Instant>,
     phase: Phase,
@@ -96,6 +97,7 @@ impl Call {
         Self {
             record: CallRecord::new(id, &persona.name),
             config,
+            reading: Reading::of(&persona.prompt),
             persona,
             started: now,
             caller_started: None,

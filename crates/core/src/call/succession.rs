@@ -127,6 +127,8 @@ impl Call {
         let Some(horizon) = self.config.horizon.filter(|_| self.phase == Phase::Live) else {
             return;
         };
+        // A long prompt leaves less of the model's memory to the talk.
+        let horizon = horizon.min(self.reading.horizon());
         if self.inbound.as_ref().is_some_and(|track| track.level.is_active()) {
             self.succeeding.caller_spoke = Some(now);
         }

@@ -103,7 +103,8 @@ impl Board {
         events: broadcast::Sender<(CallId, Event)>,
     ) {
         let (news, mut told) = mpsc::unbounded_channel();
-        let prepares = settings.pool.warm > 0 || !settings.pool.ring.is_zero();
+        let waits = !settings.pool.ring.is_zero() || settings.pool.queue > 0;
+        let prepares = settings.pool.warm > 0 || waits;
         let mut clock = tokio::time::interval(PREPARE_EVERY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut board = Self::new(settings, requests, events, news);

@@ -21,6 +21,8 @@ pub use view::{EngineState, EngineView, Occupancy, SlotView};
 
 /// Takings of slots that tell what will be wanted next.
 const REMEMBERED: usize = 64;
+/// How well a slot suits that is only better than none.
+const LAST: u8 = u8::MAX;
 
 /// Bounds of the pool's patience, and how much it prepares.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +95,7 @@ pub enum Way {
     Open,
     /// The slot's standby is handed over, primed or still being primed.
     HandOver,
-    /// The slot's standby was primed for others: once it is gone, a session is opened.
+    /// The slot's standby is nobody's, or others': once it is gone, a session is opened.
     Replace,
 }
 
@@ -136,6 +138,7 @@ impl EnginePool {
             self.slots.insert(SlotId(self.slots_so_far), slot);
             self.slots_so_far += 1;
         }
+        self.assign(now);
         engine
     }
 
@@ -181,9 +184,11 @@ impl EnginePool {
         self.waiting.forget(call);
         self.note_wanted(key);
         self.set(id, own, Some(now));
+        // It may be another than was kept.
+        self.give_up_reservation(call);
         let way = match self.slots.get_mut(&id)?.standby.take() {
             None => Way::Open,
-            Some(standby) if standby.key == *key => Way::HandOver,
+            Some(standby) if standby.is_for(key) => Way::HandOver,
             Some(_) => Way::Replace,
         };
         Some((id, way))
@@ -248,13 +253,16 @@ impl EnginePool {
         }
     }
 
-    /// The call's own slot, else the one that suits best. Of the free ones, one whose standby
-    /// suits, then one without, so that the others' stay, and at last one on trial. An engine that
-    /// rests is not tried: a caller who hears at once that nobody is there is better off than one
-    /// who waits for a failure.
+    /// The call's own slot, unless its engine has failed meanwhile and another can be had; else the
+    /// one that suits best. Of the free ones, one whose standby suits, then one without, so that the
+    /// others' stay, and at last one on trial. An engine that rests is not tried: a caller who hears
+    /// at once that nobody is there is better off than one who waits for a failure.
     fn find(&self, call: &CallId, key: &SessionKey, now: Instant) -> Option<SlotId> {
         let rank = |slot: &Slot| match &slot.state {
-            State::Reserved(holder, _) if holder == call => Some(0),
+            State::Reserved(holder, _) if holder == call => {
+                let health = self.engines.get(&slot.engine)?;
+                Some(if health.is_offered(now) { 0 } else { LAST })
+            }
             State::Free => self.suits(slot, key, now),
             State::Taken(_) | State::Reserved(..) => None,
         };
@@ -269,8 +277,8 @@ impl EnginePool {
             return None;
         }
         let standby = match &slot.standby {
-            Some(standby) if standby.key == *key && standby.is_ready => 1,
-            Some(standby) if standby.key == *key => 2,
+            Some(standby) if standby.is_for(key) && standby.is_ready() => 1,
+            Some(standby) if standby.is_for(key) => 2,
             None => 3,
             Some(_) => 4,
         };

@@ -36,10 +36,10 @@ impl Board {
         if self.stopping {
             return;
         }
-        if let Some(outdated) = self.pool.outdated(&self.keys, now)
-            && let Some(standby) = self.standbys.get_mut(&outdated)
-        {
-            standby.retire();
+        while let Some(outdated) = self.pool.outdated(&self.keys, now) {
+            if let Some(standby) = self.standbys.get_mut(&outdated) {
+                standby.retire();
+            }
         }
         while let Some((slot, key)) = self.pool.prepare(&self.keys, now) {
             let is_for = |persona: &&Persona| SessionKey::of(persona) == key;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::standby::Stage;
 use super::{EnginePool, State};
 use crate::id::{CallId, EngineId, SlotId};
 use crate::leg::engine::{Closed, OpenError};
@@ -125,7 +126,10 @@ impl Health {
         let times = self.rest.map_or(0, |rest| rest.times).saturating_add(1);
         let doubled = config.rest.saturating_mul(1_u32.checked_shl(times - 1).unwrap_or(u32::MAX));
         let until = now + doubled.min(config.longest_rest);
-        self.rest = Some(Rest { is_slow: fault == Fault::Slow, until, times });
+        // Keeping up again does not make good what else went wrong.
+        let has_failed = self.is_resting(now) && !self.is_slow();
+        let is_slow = fault == Fault::Slow && !has_failed;
+        self.rest = Some(Rest { is_slow, until, times });
     }
 }
 
@@ -193,8 +197,9 @@ impl EnginePool {
         if let Some(health) = engine.and_then(|engine| self.engines.get_mut(&engine)) {
             health.primed.push(took);
         }
-        if let Some(standby) = self.slots.get_mut(&slot).and_then(|slot| slot.standby.as_mut()) {
-            standby.is_ready = true;
+        let standby = self.slots.get_mut(&slot).and_then(|slot| slot.standby.as_mut());
+        if let Some(standby) = standby.filter(|standby| standby.stage == Stage::Priming) {
+            standby.stage = Stage::Ready;
         }
     }
 

@@ -71,8 +71,11 @@ impl EnginePool {
     pub fn ask(&mut self, call: &CallId, key: &SessionKey, now: Instant) -> Admission {
         self.lapse(now);
         match self.waiting.place(call) {
-            Some(place) => self.waiting.0[place].asked = now,
-            None if self.prolong(call, now) => return Admission::Connect,
+            Some(place) => {
+                self.waiting.0[place].asked = now;
+                self.prolong(call, now + self.config.absent);
+            }
+            None if self.prolong(call, now + self.config.reserve) => return Admission::Connect,
             None => {
                 let (since, slot, is_queued) = (now, None, false);
                 let (call, key) = (call.clone(), key.clone());
@@ -84,7 +87,7 @@ impl EnginePool {
         match admission {
             Admission::Connect => {
                 self.waiting.forget(call);
-                self.prolong(call, now);
+                self.prolong(call, now + self.config.reserve);
             }
             Admission::Refuse => self.cancel(call, now),
             Admission::Ring => {}
@@ -127,12 +130,11 @@ impl EnginePool {
 
     fn is_primed(&self, slot: SlotId, key: &SessionKey) -> bool {
         let standby = self.slots.get(&slot).and_then(|slot| slot.standby.as_ref());
-        standby.is_some_and(|standby| standby.is_ready && standby.key == *key)
+        standby.is_some_and(|standby| standby.is_ready() && standby.is_for(key))
     }
 
-    /// Keeps the call's slot for it for a while longer; false if it has none.
-    fn prolong(&mut self, call: &CallId, now: Instant) -> bool {
-        let until = now + self.config.reserve;
+    /// Keeps the call's slot for it until then; false if it has none.
+    fn prolong(&mut self, call: &CallId, until: Instant) -> bool {
         self.slots.values_mut().any(|slot| match &mut slot.state {
             State::Reserved(holder, held) if holder == call => {
                 *held = until;

@@ -10,8 +10,27 @@ use crate::persona::SessionKey;
 #[derive(Debug, Clone)]
 pub(super) struct Standby {
     pub(super) key: SessionKey,
-    pub(super) is_ready: bool,
+    pub(super) stage: Stage,
     pub(super) since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Priming,
+    Ready,
+    /// It is nobody's any more, and its engine is in use until it is gone.
+    Closing,
+}
+
+impl Standby {
+    pub(super) fn is_ready(&self) -> bool {
+        self.stage == Stage::Ready
+    }
+
+    /// Whether who wants such a session can have this one, now or once it is primed.
+    pub(super) fn is_for(&self, key: &SessionKey) -> bool {
+        self.key == *key && self.stage != Stage::Closing
+    }
 }
 
 impl EnginePool {
@@ -22,7 +41,7 @@ impl EnginePool {
     pub fn prepare(&mut self, keys: &[SessionKey], now: Instant) -> Option<(SlotId, SessionKey)> {
         self.lapse(now);
         let (id, key) = self.awaited().or_else(|| self.likely(keys, now))?;
-        let standby = Standby { key: key.clone(), is_ready: false, since: now };
+        let standby = Standby { key: key.clone(), stage: Stage::Priming, since: now };
         self.slots.get_mut(&id)?.standby = Some(standby);
         Some((id, key))
     }
@@ -72,13 +91,15 @@ impl EnginePool {
         }
     }
 
-    /// A slot whose standby is too old, or is for nobody of `keys`, or is in the way of someone who
-    /// waits, or whose engine was removed: it is to be closed.
-    #[must_use]
-    pub fn outdated(&self, keys: &[SessionKey], now: Instant) -> Option<SlotId> {
+    /// A slot whose standby is to be closed, until there is none left: it is too old, or is for
+    /// nobody of `keys`, or is in the way of someone who waits, or its engine was removed, or it is
+    /// one too many. It is handed to nobody from then on, and there until it is
+    /// [lost](Self::lost).
+    pub fn outdated(&mut self, keys: &[SessionKey], now: Instant) -> Option<SlotId> {
         let is_leaving =
             |slot: &super::Slot| self.engines.get(&slot.engine).is_some_and(|it| it.is_leaving);
         let is_outdated = |(id, slot): (&SlotId, &super::Slot)| match (&slot.state, &slot.standby) {
+            (_, Some(Standby { stage: Stage::Closing, .. })) => false,
             (State::Free, Some(standby)) => {
                 let age = now.saturating_duration_since(standby.since);
                 age >= self.config.stale || !keys.contains(&standby.key) || is_leaving(slot)
@@ -88,7 +109,23 @@ impl EnginePool {
             }
             (_, _) => false,
         };
-        self.slots.iter().find(|it| is_outdated(*it)).map(|(id, _)| *id)
+        let outdated = self.slots.iter().find(|it| is_outdated(*it)).map(|(id, _)| *id);
+        let id = outdated.or_else(|| self.surplus())?;
+        self.slots.get_mut(&id)?.standby.as_mut()?.stage = Stage::Closing;
+        Some(id)
+    }
+
+    /// A free slot with a standby, if there are more of these than are to be kept warm: whoever it
+    /// was primed for has gone.
+    fn surplus(&self) -> Option<SlotId> {
+        let kept = |(id, slot): (&SlotId, &super::Slot)| {
+            let stage = slot.standby.as_ref()?.stage;
+            let is_kept = slot.state == State::Free && stage != Stage::Closing;
+            is_kept.then_some((stage == Stage::Ready, *id))
+        };
+        let kept: Vec<_> = self.slots.iter().filter_map(kept).collect();
+        let is_surplus = kept.len() > self.config.warm;
+        kept.into_iter().min().map(|(_, id)| id).filter(|_| is_surplus)
     }
 
     pub(super) fn note_wanted(&mut self, key: &SessionKey) {
@@ -104,7 +141,7 @@ impl EnginePool {
         let wanted = |key: &SessionKey| self.wanted.iter().filter(|it| *it == key).count();
         let have = |key: &SessionKey| {
             let standbys = self.slots.values().filter_map(|slot| slot.standby.as_ref());
-            standbys.filter(|standby| standby.key == *key).count()
+            standbys.filter(|standby| standby.is_for(key)).count()
         };
         let usual = |key: &SessionKey| usize::from(keys.first() == Some(key));
         // The highest quotient, as seats are given to parties (D'Hondt): ties go to the usual one.
@@ -199,9 +236,11 @@ mod tests {
         let mut pool = pool(1, 1);
         pool.prepare(&keys, now).unwrap();
         assert_eq!(pool.outdated(&keys, now), None);
-        assert_eq!(pool.outdated(&[key("b")], now), Some(SlotId(0)));
+        let mut other = pool.clone();
+        assert_eq!(other.outdated(&[key("b")], now), Some(SlotId(0)));
+        assert_eq!(other.outdated(&[key("b")], now), None, "it is being closed");
         let later = now + Config::default().stale;
-        assert_eq!(pool.outdated(&keys, later), Some(SlotId(0)));
+        assert_eq!(pool.clone().outdated(&keys, later), Some(SlotId(0)));
         pool.ask(&call("1"), &key("a"), later - Duration::from_secs(1));
         assert_eq!(pool.outdated(&keys, later), None, "somebody is about to have it");
     }

@@ -179,6 +179,33 @@ fn an_engine_that_is_removed_serves_out_its_call() {
 }
 
 #[test]
+fn an_engine_that_failed_does_not_recover_by_keeping_up() {
+    let now = crate::call::epoch();
+    let mut pool = EnginePool::new(Config::default());
+    pool.add(2, now);
+    let [slow, failed] = [1, 2].map(|n| pool.taken(&call(n), now).unwrap());
+    pool.fail(failed, &call(2), GONE, now);
+    pool.slowed(slow, 0.9, now);
+    pool.recovered(slow, 1.0, now);
+    assert_eq!(pool.engines(now)[0].state, EngineState::Down);
+}
+
+#[test]
+fn who_was_told_to_connect_gets_another_slot_if_that_engine_fails() {
+    let now = crate::call::epoch();
+    let mut pool = engines(2);
+    assert!(pool.keep(&call(1), now));
+    pool.probed(EngineId(0), false, now);
+    assert_eq!(pool.taken(&call(1), now), Some(SlotId(1)));
+    assert_eq!(pool.occupancy(now), Occupancy { taken: 1, resting: 1, ..Default::default() });
+    // Where there is no other, it is tried all the same.
+    pool.release(SlotId(1), &call(1), now);
+    assert!(pool.keep(&call(2), now));
+    pool.probed(EngineId(1), false, now);
+    assert_eq!(pool.taken(&call(2), now), Some(SlotId(1)));
+}
+
+#[test]
 fn a_call_may_have_a_second_slot_if_it_is_let() {
     let now = crate::call::epoch();
     let mut pool = engines(3);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::standby::Standby;
 use super::{EnginePool, Fault, Slot, Spread, State};
 use crate::id::{CallId, EngineId};
 use crate::persona::SessionKey;
@@ -93,7 +94,7 @@ impl EnginePool {
                 State::Free | State::Reserved(..) if is_offered => &mut occupancy.free,
                 State::Free | State::Reserved(..) => &mut occupancy.resting,
             } += 1;
-            occupancy.warm += usize::from(slot.standby.as_ref().is_some_and(|it| it.is_ready));
+            occupancy.warm += usize::from(slot.standby.as_ref().is_some_and(Standby::is_ready));
         }
         occupancy
     }
@@ -107,7 +108,7 @@ impl EnginePool {
     fn view(&self, engine: EngineId, now: Instant) -> EngineView {
         let health = &self.engines[&engine];
         let slots: Vec<&Slot> = self.slots.values().filter(|slot| slot.engine == engine).collect();
-        let primes = |slot: &&&Slot| slot.standby.as_ref().is_some_and(|it| !it.is_ready);
+        let primes = |slot: &&&Slot| slot.standby.as_ref().is_some_and(|it| !it.is_ready());
         let free = slots.iter().filter(|slot| slot.state == State::Free);
         let state = if health.is_leaving {
             EngineState::Draining
@@ -115,7 +116,7 @@ impl EnginePool {
             EngineState::Down
         } else if health.is_resting(now) {
             if health.is_slow() { EngineState::Slow } else { EngineState::Down }
-        } else if free.clone().any(|slot| slot.standby.as_ref().is_none_or(|it| it.is_ready)) {
+        } else if free.clone().any(|slot| slot.standby.as_ref().is_none_or(Standby::is_ready)) {
             EngineState::Ready
         } else if slots.iter().any(|slot| primes(&slot)) {
             EngineState::Priming
@@ -150,7 +151,7 @@ impl SlotView {
         Self {
             call,
             is_taken: matches!(slot.state, State::Taken(_)),
-            standby: slot.standby.as_ref().map(|it| (it.key.clone(), it.is_ready)),
+            standby: slot.standby.as_ref().map(|it| (it.key.clone(), it.is_ready())),
             age: now.saturating_duration_since(since),
         }
     }

@@ -6,4 +6,5 @@ mod latency;
 mod measure;
 mod plain;
 mod pool;
+mod queue;
 mod realtime;

@@ -154,3 +154,54 @@ fn too_many_who_wait_are_refused_at_once() {
     let ring = Admission::Ring;
     assert_eq!(asked, [ring, ring, ring, Admission::Refuse]);
 }
+
+#[test]
+fn what_was_primed_for_someone_who_left_is_closed_unless_so_many_are_kept_warm() {
+    let (now, usual) = (crate::call::epoch(), [key("a")]);
+    for warm in [0, 1] {
+        let mut pool = pool(1, 0);
+        pool.config.warm = warm;
+        assert_eq!(pool.ask(&call(1), &key("a"), now), Admission::Ring);
+        pool.prepare(&usual, now).unwrap();
+        assert_eq!(pool.outdated(&usual, now), None);
+        pool.cancel(&call(1), now);
+        assert_eq!(pool.outdated(&usual, now), (warm == 0).then_some(SlotId(0)), "{warm} warm");
+    }
+}
+
+#[test]
+fn a_standby_that_is_being_closed_is_promised_to_nobody() {
+    let (now, usual) = (crate::call::epoch(), [key("a")]);
+    let mut pool = pool(1, 0);
+    pool.config.warm = 1;
+    pool.prepare(&usual, now).unwrap();
+    pool.primed(SlotId(0), seconds(4));
+    let later = now + pool.config.stale;
+    assert_eq!(pool.outdated(&usual, later), Some(SlotId(0)));
+    assert_eq!(pool.ask(&call(1), &key("a"), later), Admission::Ring, "it must be gone first");
+    assert_eq!(pool.prepare(&usual, later), None);
+    pool.lost(SlotId(0), None, later);
+    assert_eq!(pool.prepare(&usual, later), Some((SlotId(0), key("a"))));
+}
+
+#[test]
+fn a_slot_that_is_primed_for_long_is_still_kept_for_who_waits() {
+    let mut now = crate::call::epoch();
+    let mut pool = pool(1, 1);
+    pool.config.ring = LONGEST;
+    let reserved = Occupancy { reserved: 1, waiting: 1, ..Default::default() };
+    for _ in 0..5 {
+        assert_eq!(pool.ask(&call(1), &key("a"), now), Admission::Ring);
+        now += pool.config.absent / 2;
+        assert_eq!(pool.occupancy(now), reserved);
+    }
+}
+
+#[test]
+fn an_engine_that_is_added_is_for_who_waits() {
+    let now = crate::call::epoch();
+    let mut pool = pool(0, 1);
+    assert_eq!(pool.ask(&call(1), &key("a"), now), Admission::Ring);
+    pool.add(1, now);
+    assert_eq!(pool.occupancy(now).reserved, 1);
+}

@@ -7,7 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use ring::hmac;
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::config::{Secret, Variables};
+use crate::fleet::{Fleet, FleetError, ReloadError};
 use crate::telephony::twilio::rest::RestError;
 use crate::telephony::twilio::{Line, OutboundError, TransferError};
 
@@ -29,7 +30,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 const COMPARED: &[u8] = b"voice-bot";
 
 /// The routes, for whoever presents the token; without a token they are closed.
-pub(crate) fn router(line: Line, token: Option<&Secret<String>>) -> Router {
+pub(crate) fn router(line: Line, fleet: Fleet, token: Option<&Secret<String>>) -> Router {
     let key = token.map(|token| key(token.expose()));
     Router::new()
         .route("/api/calls", get(calls).post(call))
@@ -37,8 +38,17 @@ pub(crate) fn router(line: Line, token: Option<&Secret<String>>) -> Router {
         .route("/api/calls/{call}/transfer", post(transfer))
         .route("/api/calls/{call}/digits", post(digits))
         .with_state(line)
+        .merge(of_fleet(fleet))
         // A layer would also answer for paths that nobody has.
         .route_layer(from_fn_with_state(key, authorized))
+}
+
+fn of_fleet(fleet: Fleet) -> Router {
+    Router::new()
+        .route("/api/engines", get(engines).post(add_engine))
+        .route("/api/engines/{engine}", delete(remove_engine))
+        .route("/api/reload", post(reload))
+        .with_state(fleet)
 }
 
 fn key(token: &str) -> hmac::Key {
@@ -143,6 +153,39 @@ async fn digits(
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
+async fn engines(State(fleet): State<Fleet>) -> Response {
+    Json(json!({"engines": fleet.list().await})).into_response()
+}
+
+/// `POST /api/engines`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewEngine {
+    /// As in `engine.urls`.
+    url: String,
+}
+
+async fn add_engine(State(fleet): State<Fleet>, request: Request) -> Result<Response, Problem> {
+    let wanted: NewEngine = read(request, "{\"url\": \"ws://gpu-box:8998\"}").await?;
+    let name = fleet.add(&wanted.url).await?;
+    let body = json!({"engine": name, "status": "added"});
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+async fn remove_engine(
+    State(fleet): State<Fleet>,
+    Path(engine): Path<String>,
+) -> Result<Response, Problem> {
+    fleet.remove(&engine).await?;
+    let body = json!({"engine": engine, "status": "draining"});
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+async fn reload(State(fleet): State<Fleet>) -> Result<Response, Problem> {
+    let fixed = fleet.reload().await?;
+    Ok(Json(json!({"status": "reloaded", "needs_restart": fixed})).into_response())
+}
+
 /// The body of a request, which should look like that.
 async fn read<T: DeserializeOwned>(request: Request, like: &str) -> Result<T, Problem> {
     let unreadable = |why: String| Problem(StatusCode::BAD_REQUEST, "unreadable", why);
@@ -160,6 +203,30 @@ impl From<TransferError> for Problem {
             TransferError::TooLong => (StatusCode::BAD_REQUEST, "too_long"),
             TransferError::NotAllowed => (StatusCode::FORBIDDEN, "denied"),
             TransferError::NoCall => (StatusCode::NOT_FOUND, "no_call"),
+        };
+        Self(status, code, error.to_string())
+    }
+}
+
+impl From<FleetError> for Problem {
+    fn from(error: FleetError) -> Self {
+        let (status, code) = match &error {
+            FleetError::Url(_) | FleetError::Many => (StatusCode::BAD_REQUEST, "no_url"),
+            FleetError::Endpoint(_) => (StatusCode::BAD_REQUEST, "unusable"),
+            FleetError::Known(_) => (StatusCode::CONFLICT, "known"),
+            FleetError::Unknown => (StatusCode::NOT_FOUND, "no_engine"),
+        };
+        Self(status, code, error.to_string())
+    }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        let (status, code) = match &error {
+            ReloadError::Config(_) | ReloadError::Engine(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "configuration")
+            }
+            ReloadError::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "not_configured"),
         };
         Self(status, code, error.to_string())
     }

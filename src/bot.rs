@@ -91,6 +91,7 @@ impl VoiceBot {
             pool,
             max_calls: CONVERSATIONS,
             tapes: None,
+            probe: None,
             standbys: Vec::new(),
             acts: None,
             webhooks: None,

@@ -32,6 +32,7 @@ mod twilio;
 mod variables;
 mod webhooks;
 
+pub use address::parse_engine_url;
 pub use engine_url::{EngineKind, EngineUrl, EngineUrlError};
 pub use env::{NAMES as VARIABLES, environment};
 pub use error::{ConfigError, Origin};
@@ -213,19 +214,25 @@ pub struct EngineConfig {
     pub sessions: usize,
     /// How many free servers are kept connected and primed for the next callers.
     pub warm: usize,
+    /// How often each is asked whether it is there; `None`: never.
+    pub probe: Option<Duration>,
+    /// How often the names of `dns+` addresses are looked up.
+    pub resolve: Duration,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
         let url = Url::parse("ws://127.0.0.1:8998").expect("a constant that parses, see the tests");
         Self {
-            urls: vec![EngineUrl { kind: EngineKind::PersonaPlex, url }],
+            urls: vec![EngineUrl { by_name: false, kind: EngineKind::PersonaPlex, url }],
             trust: Trust::WebRoots,
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(30),
             extra_voices: Vec::new(),
             sessions: 1,
             warm: 0,
+            probe: Some(Duration::from_secs(5)),
+            resolve: Duration::from_secs(30),
         }
     }
 }

@@ -7,35 +7,26 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{info, warn};
 use url::Url;
-use voice_bot_core::pace::{clock, governor, speed};
-use voice_bot_core::persona::{Persona, Reading};
-use voice_bot_core::turns;
-use voice_bot_core::{call, pool};
+use voice_bot_core::persona::Reading;
+use voice_bot_core::pool;
 
 use crate::api;
-use crate::config::{
-    CallConfig, Config, EngineConfig, EngineKind, EngineUrl, LatencyConfig, Personas, Secret,
-    ServerConfig,
-};
+use crate::config::{Config, ConfigError, EngineConfig, Secret, ServerConfig};
 use crate::engine::Engine;
-use crate::engine::moshi::{Moshi, MoshiConfig, NO_PERSONAS};
-use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
 use crate::engine::socket::EndpointError;
-use crate::engine::tls::TlsOptions;
-use crate::engine::vllm_omni::{VllmOmni, VllmOmniConfig};
+use crate::fleet::{self, Engines, Fleet, usual_personas};
 use crate::listen;
+use crate::live::Live;
 use crate::switchboard::{Settings, Switchboard};
 use crate::tape::Tapes;
 use crate::telephony::twilio::{Line, LineConfig};
 use crate::web::Readiness;
 use crate::webhooks::{Webhooks, WebhooksError};
 
-/// How long a caller is left waiting at most while engine after engine is tried.
-const MAX_WAIT: Duration = Duration::from_secs(10);
 /// What a call may take to end once it was told that the server stops, beyond its own drain.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long Twilio may take to ask what to tell a caller whose stream has just ended.
@@ -48,6 +39,8 @@ const ACTS: usize = 1024;
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// How long connections without a call may stay open behind that.
 const STRAGGLERS: Duration = Duration::from_secs(2);
+
+pub use crate::fleet::{ReloadError, call_config};
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +73,7 @@ pub enum ServerError {
 #[derive(Clone)]
 pub struct Server {
     switchboard: Switchboard,
+    fleet: Fleet,
     line: Line,
     readiness: Readiness,
     tapes: Option<Tapes>,
@@ -87,6 +81,7 @@ pub struct Server {
     grace: Duration,
     drain: Duration,
     api_token: Option<Secret<String>>,
+    hurried: Arc<Notify>,
 }
 
 impl Server {
@@ -97,7 +92,11 @@ impl Server {
     /// [`ServerError`] when an engine's address or certificate file is unusable, or webhooks cannot
     /// be kept.
     pub fn new(config: &Config, base: Url) -> Result<Self, ServerError> {
-        Self::with_engines(config, engines(&config.engine)?, base)
+        let (names, engines) = fleet::configured(&config.engine)?
+            .into_iter()
+            .map(|(url, engine)| ((engine.name().to_owned(), url), engine))
+            .unzip();
+        Self::of(config, engines, Engines::Configured(names), base)
     }
 
     /// A server for these engines, whatever they are. Must be called inside a tokio runtime.
@@ -109,26 +108,39 @@ impl Server {
         engines: Vec<Arc<dyn Engine>>,
         base: Url,
     ) -> Result<Self, ServerError> {
+        let names = engines.iter().map(|engine| engine.name().to_owned()).collect();
+        Self::of(config, engines, Engines::Given(names), base)
+    }
+
+    fn of(
+        config: &Config,
+        engines: Vec<Arc<dyn Engine>>,
+        named: Engines,
+        base: Url,
+    ) -> Result<Self, ServerError> {
         warn_of_long_prompts(config);
         let webhooks = Webhooks::start(&config.webhooks)?;
-        let readiness = Readiness::new(&engines);
         let tapes = Tapes::new(&config.tape);
         let (acts, wanted) = mpsc::channel(ACTS);
         let switchboard = Switchboard::start(Settings {
             engines,
             call: call_config(&config.call, &config.latency, &config.engine),
             pool: pool::Config { warm: config.engine.warm, ..pool::Config::default() },
+            probe: config.engine.probe,
             standbys: usual_personas(&config.personas),
             max_calls: config.server.max_calls,
             tapes: tapes.clone(),
             acts: Some(acts),
             webhooks: webhooks.clone(),
         });
+        let personas = Live::new(config.personas.clone());
+        let fleet = Fleet::new(config, named, switchboard.clone(), personas.clone());
+        let readiness = Readiness::new(switchboard.clone());
         let line = Line::new(
             switchboard.clone(),
             LineConfig {
                 base,
-                personas: config.personas.clone(),
+                personas,
                 say: config.say.clone(),
                 twilio: config.twilio.clone(),
                 outbound: config.outbound.clone(),
@@ -141,14 +153,43 @@ impl Server {
         line.act(wanted);
         let (grace, drain) =
             (config.server.shutdown_grace, config.latency.bound + config.call.drain);
-        let api_token = config.api_token.clone();
-        Ok(Self { switchboard, line, readiness, tapes, webhooks, grace, drain, api_token })
+        let (api_token, hurried) = (config.api_token.clone(), Arc::default());
+        Ok(Self {
+            switchboard,
+            fleet,
+            line,
+            readiness,
+            tapes,
+            webhooks,
+            grace,
+            drain,
+            api_token,
+            hurried,
+        })
     }
 
     /// The routes `/twiml…`, `/media/TICKET`, `/api/…`, `/health` and `/ready`.
     pub fn router(&self) -> Router {
-        let api = api::router(self.line.clone(), self.api_token.as_ref());
+        let api = api::router(self.line.clone(), self.fleet.clone(), self.api_token.as_ref());
         self.line.router().merge(self.readiness.clone().router()).merge(api)
+    }
+
+    /// Has [`Self::reload`] read the configuration so.
+    pub fn reload_with(
+        &self,
+        load: impl Fn() -> Result<Config, Box<ConfigError>> + Send + Sync + 'static,
+    ) {
+        self.fleet.reload_with(load);
+    }
+
+    /// Reads the configuration again: new calls have its personas, and its engines are added and
+    /// removed, whose running calls end by themselves. Gives what else has changed and needs a
+    /// restart, by its key. After an error everything is as before. Both are logged.
+    ///
+    /// # Errors
+    /// [`ReloadError`] when the configuration cannot be used, or nobody has said how to read it.
+    pub async fn reload(&self) -> Result<Vec<&'static str>, ReloadError> {
+        self.fleet.reload().await
     }
 
     /// The calls.
@@ -162,7 +203,11 @@ impl Server {
     pub async fn stop(&self) {
         self.readiness.stop();
         let talking = self.switchboard.load().await > 0;
-        self.switchboard.stop(self.grace, self.drain + LAST_WORDS).await;
+        let last = self.drain + LAST_WORDS;
+        tokio::select! {
+            () = self.switchboard.stop(self.grace, last) => {}
+            () = self.hurried.notified() => self.switchboard.stop(Duration::ZERO, last).await,
+        }
         if talking {
             sleep(LAST_QUESTIONS).await;
         }
@@ -174,8 +219,12 @@ impl Server {
         }
     }
 
-    /// Serves on `listener` until `shutdown` resolves, then stops gracefully. Begins with a warning
-    /// for every engine that cannot be reached.
+    /// Ends the calls of a server that stops politely now, in place of waiting for them to finish.
+    pub fn hurry(&self) {
+        self.hurried.notify_one();
+    }
+
+    /// Serves on `listener` until `shutdown` resolves, then stops gracefully.
     pub async fn run(
         &self,
         listener: TcpListener,
@@ -194,8 +243,6 @@ impl Server {
             drop(no_calls.await);
             sleep(STRAGGLERS).await;
         };
-        let readiness = self.readiness.clone();
-        tokio::spawn(async move { readiness.warn_of_absent().await });
         tokio::select! {
             () = listen::serve(listener, self.router(), stopped) => {}
             () = overdue => {
@@ -230,55 +277,6 @@ pub const fn local_address(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// The engines of a configuration. Warns of those that know no personas.
-///
-/// # Errors
-/// [`EndpointError`] when an engine's address or certificate file is unusable.
-pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointError> {
-    let tls = TlsOptions::from(&config.trust);
-    config.urls.iter().map(|url| engine(config, url, tls.clone())).collect()
-}
-
-fn engine(
-    config: &EngineConfig,
-    EngineUrl { kind, url }: &EngineUrl,
-    tls: TlsOptions,
-) -> Result<Arc<dyn Engine>, EndpointError> {
-    let url = url.clone();
-    let (open_deadline, handshake_deadline) = (config.connect_timeout, config.handshake_timeout);
-    let sessions = if kind.holds_several() { config.sessions } else { 1 };
-    let extra_voices = config.extra_voices.clone();
-    let engine: Arc<dyn Engine> = match kind {
-        EngineKind::PersonaPlex => Arc::new(PersonaPlex::new(PersonaPlexConfig {
-            url,
-            tls,
-            open_deadline,
-            handshake_deadline,
-            extra_voices,
-        })?),
-        EngineKind::Moshi | EngineKind::MoshiBackend => Arc::new(Moshi::new(MoshiConfig {
-            url,
-            tls,
-            sessions,
-            open_deadline,
-            handshake_deadline,
-        })?),
-        EngineKind::VllmOmni => Arc::new(VllmOmni::new(VllmOmniConfig {
-            url,
-            tls,
-            sessions,
-            open_deadline,
-            handshake_deadline,
-            extra_voices,
-        })?),
-    };
-    if !kind.has_personas() {
-        let kind = kind.name();
-        warn!(engine = engine.name(), kind, "{NO_PERSONAS}");
-    }
-    Ok(engine)
-}
-
 /// Names those whose model forgets them long before `call.horizon_s`, as calls look ahead sooner.
 fn warn_of_long_prompts(config: &Config) {
     let Some(horizon) = config.call.horizon else { return };
@@ -291,56 +289,11 @@ fn warn_of_long_prompts(config: &Config) {
     }
 }
 
-/// Who may be called next, the default persona first. Whom each call tells who is calling cannot be
-/// primed before.
-fn usual_personas(personas: &Personas) -> Vec<Persona> {
-    let numbers = personas.numbers().map(|(_, persona)| persona);
-    let mut usual: Vec<Persona> = Vec::new();
-    for persona in std::iter::once(personas.default_persona()).chain(numbers) {
-        let is_known = usual.iter().any(|known| known.name == persona.name);
-        if !is_known && personas.variables(&persona.name).next().is_none() {
-            usual.push(persona.clone());
-        }
-    }
-    usual
-}
-
-/// The core's view of the call limits. The core's own deadlines for opening and priming come after
-/// the engine's, which know more about what went wrong.
-#[must_use]
-pub fn call_config(
-    call: &CallConfig,
-    latency: &LatencyConfig,
-    engine: &EngineConfig,
-) -> call::Config {
-    let margin = Duration::from_secs(1);
-    let tries = u32::try_from(engine.urls.len()).unwrap_or(u32::MAX).max(1);
-    call::Config {
-        start: call.start_timeout,
-        wait: engine.connect_timeout.saturating_mul(tries).min(MAX_WAIT) + margin,
-        prime: engine.handshake_timeout + margin,
-        caller_silence: call.caller_silence,
-        engine_silence: call.engine_silence,
-        max_duration: call.max_duration,
-        drain: call.drain,
-        hold: call::Config::default().hold,
-        recover: call.recover,
-        horizon: call.horizon,
-        at_horizon: call.at_horizon,
-        clock: clock::Config::default(),
-        speed: speed::Config {
-            slow_below: latency.slow_percent as f32 / 100.0,
-            held_above: speed::Config::default()
-                .held_above
-                .min(latency.slow_percent as f32 / 100.0),
-            give_up_after: latency.slow_engine,
-            ..speed::Config::default()
-        },
-        governor: governor::Config {
-            late_per_minute: latency.late_per_minute,
-            bound: latency.bound,
-            stale: latency.stale,
-        },
-        turns: turns::Config::default(),
-    }
+/// The engines that a configuration names one by one; those behind the addresses of a name
+/// (`dns+ws://`) are found by a server as it runs. Warns of those that know no personas.
+///
+/// # Errors
+/// [`EndpointError`] when an engine's address or certificate file is unusable.
+pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointError> {
+    Ok(fleet::configured(config)?.into_iter().map(|(_, engine)| engine).collect())
 }

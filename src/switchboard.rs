@@ -5,8 +5,10 @@
 mod board;
 mod lease;
 mod open;
+mod probes;
 mod reports;
 mod standby;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +16,10 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::warn;
 use voice_bot_core::call::{self, Control, Event, Snapshot};
-use voice_bot_core::id::CallId;
+use voice_bot_core::id::{CallId, EngineId};
+use voice_bot_core::leg::engine::OpenError;
 use voice_bot_core::persona::{Action, Persona, SessionKey};
-use voice_bot_core::pool::{self, Admission, EngineView, Fault, Occupancy};
+use voice_bot_core::pool::{self, Admission, Fault, Occupancy};
 use voice_bot_core::record::{CallRecord, Report};
 
 use crate::engine::Engine;
@@ -26,6 +29,8 @@ use crate::webhooks::Webhooks;
 use board::Board;
 use lease::Taken;
 use standby::StandbyId;
+
+pub use status::EngineStatus;
 
 /// Requests that may wait for the switchboard's task.
 const REQUESTS: usize = 1024;
@@ -40,6 +45,8 @@ pub struct Settings {
     pub call: call::Config,
     /// The pool's patience.
     pub pool: pool::Config,
+    /// How often the engines are asked whether they are there; never, if not told.
+    pub probe: Option<Duration>,
     /// Whom sessions may be primed for before they call, the usual persona first; how many, `pool`
     /// says.
     pub standbys: Vec<Persona>,
@@ -123,8 +130,8 @@ pub struct Overview {
     pub calls: Vec<(CallId, Option<Snapshot>)>,
     /// The engines' slots.
     pub slots: Occupancy,
-    /// Each engine by its name, in the order in which they came.
-    pub engines: Vec<(String, EngineView)>,
+    /// Each engine, in the order in which they came.
+    pub engines: Vec<EngineStatus>,
     /// The latest finished calls, oldest first.
     pub finished: Vec<CallRecord>,
 }
@@ -142,6 +149,17 @@ enum Request {
     Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<(), Refusal>>),
     /// A slot for a call, which may hold so many.
     Take(CallId, SessionKey, usize, oneshot::Sender<Option<Taken>>),
+    /// The engines that are to be probed.
+    Engines(oneshot::Sender<Vec<(EngineId, Arc<dyn Engine>)>>),
+    /// Whether one has answered; the reply tells whether it is to be asked again soon.
+    Probed(EngineId, Result<(), OpenError>, oneshot::Sender<bool>),
+    /// Engines to be removed, by name, and engines to be added.
+    Change(Vec<String>, Vec<Arc<dyn Engine>>),
+    /// Whom sessions may be primed for from now on, and the bounds of new calls.
+    Usual(Vec<Persona>, Box<call::Config>),
+    Status(oneshot::Sender<Vec<EngineStatus>>),
+    /// A standby's session was opened, which took so long.
+    Opened(StandbyId, Duration),
     /// A standby has read its prompts, for which it took so long.
     Primed(StandbyId, Duration),
     /// A standby is gone; with the fault if its engine did not keep its side.
@@ -246,6 +264,24 @@ impl Switchboard {
     /// What is going on.
     pub async fn overview(&self) -> Overview {
         self.ask(Request::Overview).await.unwrap_or_default()
+    }
+
+    /// How each engine stands, in the order in which they came.
+    pub async fn engines(&self) -> Vec<EngineStatus> {
+        self.ask(Request::Status).await.unwrap_or_default()
+    }
+
+    /// Gives the engines of these names no more calls, those that they have end by themselves, and
+    /// has these instead or besides.
+    pub async fn change_engines(&self, remove: Vec<String>, add: Vec<Arc<dyn Engine>>) {
+        // A switchboard that is gone has no engines.
+        drop(self.requests.send(Request::Change(remove, add)).await);
+    }
+
+    /// Primes sessions for these personas from now on, and gives new calls these bounds.
+    pub async fn expect(&self, usual: Vec<Persona>, call: call::Config) {
+        // A switchboard that is gone takes no calls.
+        drop(self.requests.send(Request::Usual(usual, Box::new(call))).await);
     }
 
     /// What happens in all calls, from now on.

@@ -2,38 +2,28 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
-use tracing::warn;
+use voice_bot_core::pool::EngineState;
 
-use crate::engine::Engine;
+use crate::switchboard::Switchboard;
 
-/// How long an answer about the engines holds, so that asking often does not bother them.
-const FRESH: Duration = Duration::from_secs(2);
-/// How long one engine may take to be reached.
-const PROBE_DEADLINE: Duration = Duration::from_secs(2);
-
-/// The engines and what is known of them.
+/// What is known of the engines, and whether the server is about to stop.
 #[derive(Clone)]
 pub struct Readiness {
-    engines: Arc<[Arc<dyn Engine>]>,
-    /// When someone last looked, and how many engines were reached.
-    known: Arc<Mutex<Option<(Instant, usize)>>>,
+    switchboard: Switchboard,
     stopping: Arc<AtomicBool>,
 }
 
 impl Readiness {
-    /// Asks these engines.
+    /// Asks this switchboard.
     #[must_use]
-    pub fn new(engines: &[Arc<dyn Engine>]) -> Self {
-        Self { engines: engines.into(), known: Arc::default(), stopping: Arc::default() }
+    pub fn new(switchboard: Switchboard) -> Self {
+        Self { switchboard, stopping: Arc::default() }
     }
 
     /// Says from now on that no call would be answered.
@@ -48,49 +38,25 @@ impl Readiness {
             .route("/ready", get(ready))
             .with_state(self)
     }
-
-    /// How many engines can be reached, as of two seconds ago at most.
-    pub async fn reachable(&self) -> usize {
-        let mut known = self.known.lock().await;
-        match *known {
-            Some((at, count)) if at.elapsed() < FRESH => count,
-            _ => {
-                let count = self.probe().await.into_iter().filter(|(_, found)| *found).count();
-                *known = Some((Instant::now(), count));
-                count
-            }
-        }
-    }
-
-    /// Logs a warning for every engine that cannot be reached now.
-    pub async fn warn_of_absent(&self) {
-        for (engine, _) in self.probe().await.into_iter().filter(|(_, found)| !found) {
-            warn!(
-                engine,
-                "this engine cannot be reached, so calls will fail; start it, or name its \
-                 address with --engine-url, PERSONAPLEX_URL or engine.urls"
-            );
-        }
-    }
-
-    /// Every engine by name, and whether it can be reached.
-    async fn probe(&self) -> Vec<(&str, bool)> {
-        let probes = self.engines.iter().map(|engine| async move {
-            let probed = timeout(PROBE_DEADLINE, engine.probe()).await;
-            (engine.name(), matches!(probed, Ok(Ok(()))))
-        });
-        futures_util::future::join_all(probes).await
-    }
 }
 
+/// Ready as long as one engine is well, be it in use: whoever takes this server out of its balancer
+/// would also take the webhooks away from the calls that run.
 async fn ready(State(readiness): State<Readiness>) -> Response {
     if readiness.stopping.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
-    let all = readiness.engines.len();
-    match readiness.reachable().await {
-        0 => (StatusCode::SERVICE_UNAVAILABLE, format!("no engine of {all} can be reached\n"))
-            .into_response(),
-        count => format!("ready: {count} of {all} engines can be reached\n").into_response(),
+    let engines = readiness.switchboard.engines().await;
+    let is_well = |state| match state {
+        EngineState::Ready | EngineState::Priming | EngineState::Busy => true,
+        EngineState::Slow | EngineState::Down | EngineState::Draining => false,
+    };
+    let well = engines.iter().filter(|engine| is_well(engine.view.state)).count();
+    let in_use = engines.iter().filter(|engine| engine.view.state == EngineState::Busy).count();
+    let all = engines.len();
+    if well == 0 {
+        let body = format!("no engine of {all} can take a call\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
     }
+    format!("ready: {well} of {all} engines are well, {in_use} in use\n").into_response()
 }

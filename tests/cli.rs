@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
+use url::Url;
 use voice_bot::dial::{self, Ended, Plan, wav};
 use voice_bot_core::demo::GREETING_TEXT;
 
@@ -159,7 +160,7 @@ fn a_tunnel_that_cannot_be_asked_for_is_refused_before_anything_is_opened() {
 #[test]
 fn every_command_explains_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let commands = ["serve", "demo", "dial", "engine", "replay", "call", "number"];
+    let commands = ["serve", "demo", "dial", "engine", "engines", "replay", "call", "number"];
     let commands = commands.map(|command| vec![command]);
     for command in [vec![], vec!["number", "fallback"]].iter().chain(&commands) {
         let arguments = [command.as_slice(), &["--help"]].concat();
@@ -242,11 +243,31 @@ impl Running {
         }
     }
 
+    /// The same for an event that may have been read already.
+    fn has_logged(&mut self, words: &str) -> Value {
+        match self.seen.iter().find(|line| line.contains(words)) {
+            Some(line) => serde_json::from_str(line).unwrap(),
+            None => self.logs(words),
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let process = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &process]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended; the exit status and the whole log.
+    fn ends(mut self) -> (Option<i32>, String) {
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+            self.seen.push(line);
+        }
+        (self.child.wait().unwrap().code(), self.seen.join("\n"))
+    }
+
     /// Sends SIGTERM and waits; the exit status, the time it took, and the whole log.
     fn terminate(mut self) -> (Option<i32>, Duration, String) {
         let begun = Instant::now();
-        let process = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+        self.signal("-TERM");
         while let Ok(line) = self.log.recv_timeout(PATIENCE) {
             self.seen.push(line);
         }
@@ -307,13 +328,148 @@ fn a_server_without_its_engine_starts_and_says_so() {
     let gone = kept.local_addr().unwrap().as_socket().unwrap().to_string();
     let url = format!("ws://{gone}");
     let mut server = Running::start(folder.path(), &["serve", "--port", "0", "--engine-url", &url]);
-    server.logs("\"listening\"");
     let warning = server.logs("cannot be reached");
+    // Which of the two comes first is up to the machine.
+    server.has_logged("\"listening\"");
     assert_eq!((&warning["level"], &warning["engine"]), (&"WARN".into(), &gone.into()));
     assert!(warning["message"].as_str().unwrap().contains("--engine-url"), "{warning}");
     let (status, took, _) = server.terminate();
     assert_eq!(status, Some(0));
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// A call that says nothing for so long.
+fn quiet(webhook: &Url, length: Duration) -> Plan {
+    Plan {
+        tail: length,
+        find_lag: false,
+        limit: Some(PATIENCE),
+        ..Plan::new(webhook.clone(), vec![0; 160])
+    }
+}
+
+/// How many calls ended for that reason.
+fn ended(log: &str, reason: &str) -> usize {
+    log.lines().filter(|line| line.contains("\"call ended\"") && line.contains(reason)).count()
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_lets_twenty_calls_finish_and_takes_no_other() {
+    const CALLS: usize = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let count = CALLS.to_string();
+    let arguments = ["serve", "--demo", &count, "--port", "0"];
+    let mut server = Running::start(folder.path(), &arguments);
+    let webhook: Url = server.logs("listening")["webhook"].as_str().unwrap().parse().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let place = |from: usize, length| {
+        let plan = Plan { from: format!("+1555{from:04}"), ..quiet(&webhook, length) };
+        runtime.spawn(dial::place(plan, |_| {}))
+    };
+    let calls: Vec<_> = (0..CALLS).map(|from| place(from, Duration::from_secs(6))).collect();
+    for _ in 0..CALLS {
+        server.logs("engine connected");
+    }
+    server.signal("-TERM");
+    server.logs("stopping");
+    let late = runtime.block_on(place(CALLS, Duration::ZERO)).unwrap().unwrap();
+    assert_eq!(late.ended, Ended::HungUp, "{}", late.to_text());
+    assert!(late.script[0].contains("lines are busy"), "{:?}", late.script);
+    for call in calls {
+        let report = runtime.block_on(call).unwrap().unwrap();
+        assert_eq!(report.ended, Ended::CallerHungUp, "{}", report.to_text());
+    }
+    let (status, log) = server.ends();
+    assert_eq!(status, Some(0), "{log}");
+    assert_eq!(ended(&log, "the caller hung up"), CALLS, "{log}");
+    assert_eq!(ended(&log, "the server is stopping"), 0, "{log}");
+}
+
+#[test]
+fn a_second_signal_ends_calls_politely_and_a_third_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let arguments = ["serve", "--demo", "3", "--port", "0"];
+        let mut server = Running::start(folder.path(), &arguments);
+        let webhook: Url = server.logs("listening")["webhook"].as_str().unwrap().parse().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let plan = quiet(&webhook, Duration::from_secs(300));
+        let place = |_| runtime.spawn(dial::place(plan.clone(), |_| {}));
+        let calls: Vec<_> = (0..3).map(place).collect();
+        (0..3).for_each(|_| drop(server.logs("\"phase\":\"Live\"")));
+        server.signal("-TERM");
+        server.logs("stopping");
+        let begun = Instant::now();
+        server.signal("-INT");
+        server.logs("told again to stop");
+        (server, runtime, calls, begun)
+    };
+    let (server, runtime, calls, begun) = start();
+    for call in calls {
+        let report = runtime.block_on(call).unwrap().unwrap();
+        assert_eq!(report.ended, Ended::HungUp, "they are told why: {}", report.to_text());
+    }
+    let (status, log) = server.ends();
+    assert!(begun.elapsed() < Duration::from_secs(20), "not 30 s of grace: {:?}", begun.elapsed());
+    assert_eq!((status, ended(&log, "the server is stopping")), (Some(0), 3), "{log}");
+
+    let (server, _runtime, _calls, _) = start();
+    server.signal("-TERM");
+    let (status, log) = server.ends();
+    assert_eq!(status, Some(130), "{log}");
+    assert!(log.contains("calls are cut"), "{log}");
+}
+
+#[test]
+fn a_server_reads_its_configuration_again_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let file = here.join("voice-bot.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("[engine]\nurls = [\"ws://127.0.0.1:1\"]\n");
+    let mut server = Running::start(here, &["serve", "--port", "0"]);
+    server.logs("listening");
+    write("[engine]\nurls = [\"gpu\"]\n");
+    server.signal("-HUP");
+    let error = server.logs("engine.urls = ");
+    assert_eq!(error["level"], "ERROR");
+    let checked = refusal(here, &["check"]);
+    assert_eq!(format!("error: {}", error["message"].as_str().unwrap()), checked);
+    write("[engine]\nurls = [\"ws://127.0.0.1:2\"]\n[server]\nmax_calls = 3\n");
+    server.signal("-HUP");
+    let warning = server.logs("needs a restart");
+    assert_eq!(warning["keys"], "server.max_calls");
+    assert_eq!(server.has_logged("127.0.0.1:2\"")["level"], "WARN");
+    let (status, _, log) = server.terminate();
+    assert_eq!(status, Some(0), "{log}");
+}
+
+#[test]
+fn engines_are_shown_to_who_has_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let none = ["engines", "--once"];
+    refuses(here, &none, &["VOICE_BOT_API_TOKEN", ".env"]);
+    std::fs::write(here.join(".env"), "VOICE_BOT_API_TOKEN=let-me-in-let-me-in\n").unwrap();
+    refuses(
+        here,
+        &["engines", "--url", "http://127.0.0.1:1"],
+        &["127.0.0.1:1", "`voice-bot serve`"],
+    );
+    let mut server = Running::start(here, &["serve", "--demo", "2", "--port", "0"]);
+    let address = server.logs("listening")["address"].as_str().unwrap().to_owned();
+    let output = run(here, &["engines", "--url", &address]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(table.starts_with("2 engines: 2 ready\n"), "{table}");
+    assert!(table.contains("\nENGINE") && !table.contains('\u{1b}'), "{table}");
+    let output = run(here, &["engines", "--json", "--url", &address]);
+    let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(listed["engines"][1]["from"], "program");
+    std::fs::write(here.join(".env"), "VOICE_BOT_API_TOKEN=another-token-than-it\n").unwrap();
+    refuses(here, &["engines", "--url", &address], &["another token", "VOICE_BOT_API_TOKEN"]);
+    drop(server);
+    std::fs::remove_file(here.join(".env")).unwrap();
 }
 
 #[test]

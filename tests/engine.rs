@@ -264,7 +264,17 @@ async fn something_else_behind_the_port_is_told_apart() {
         let engine = client(answering(answer).await);
         let answer = String::from_utf8_lossy(answer);
         assert_eq!(failure(&engine).await, expected, "{answer}");
+        let is_there = engine.probe().await.is_ok();
+        assert_eq!(is_there, answer.starts_with("HTTP/1.1 "), "any status will do: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_probe_takes_no_connection_for_an_answer() {
+    let begun = Instant::now();
+    let silent = client(answering(b"").await);
+    assert_eq!(silent.probe().await, Err(OpenError::Unreachable));
+    assert!((2 * SECOND..10 * SECOND).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -393,7 +393,10 @@ async fn fails_with(faults: Faults, reason: EndReason) -> (Report, Site, DemoSer
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_that_is_not_there_is_told_to_the_caller() {
     let (address, _kept) = nowhere();
-    let site = Site::open(&config(&[format!("ws://{address}")])).await;
+    let mut config = config(&[format!("ws://{address}")]);
+    // Otherwise it were known before anybody calls.
+    config.engine.probe = None;
+    let site = Site::open(&config).await;
     fails(&site, EndReason::EngineUnreachable, FAILED).await;
 }
 
@@ -838,10 +841,10 @@ async fn health_and_readiness_tell_what_they_should() {
     let (site, _demo) = Site::with_demo(quick(Behaviour::Tone)).await;
     assert_eq!(site.http("GET", "/health", "").await.0, 200);
     let (status, body) = site.http("GET", "/ready", "").await;
-    assert_eq!((status, body.as_str()), (200, "ready: 1 of 1 engines can be reached\n"));
+    assert_eq!((status, body.as_str()), (200, "ready: 1 of 1 engines are well, 0 in use\n"));
     let (address, _kept) = nowhere();
     let lonely = Site::open(&config(&[format!("ws://{address}")])).await;
     assert_eq!(lonely.http("GET", "/health", "").await.0, 200);
-    let (status, body) = lonely.http("GET", "/ready", "").await;
-    assert_eq!((status, body.as_str()), (503, "no engine of 1 can be reached\n"));
+    let nobody = (503, "no engine of 1 can take a call\n".to_owned());
+    until("it is not ready", async || lonely.http("GET", "/ready", "").await == nobody).await;
 }

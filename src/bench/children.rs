@@ -75,9 +75,10 @@ fn configuration(engines: &[u16], threads: usize) -> String {
         text.push_str(&format!("threads = {threads}\n"));
     }
     let call = "[call]\nmax_duration_s = 86400\n[log]\nformat = \"json\"\n";
+    // The load's engines speak WebSocket alone, so a probe would find nobody.
     // All calls come from one number, far more often than a person calls.
     let limits = "[twilio]\ncalls_per_minute_from = 0\ncalls_per_minute_to = 0\n";
-    text + "[engine]\nurls = [" + &urls.join(", ") + "]\n" + call + limits
+    text + "[engine]\nurls = [" + &urls.join(", ") + "]\nprobe_s = 0\n" + call + limits
 }
 
 /// The address that the server says it listens on.

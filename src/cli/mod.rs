@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod dial;
 mod engine;
+mod engines;
 mod number;
 mod replay;
 mod serve;
@@ -48,6 +49,8 @@ enum Command {
     Check(check::Args),
     /// Run a stand-in for a PersonaPlex server: no model, no GPU, the same wire
     Engine(engine::Args),
+    /// Show the running server's engines: who talks there, who is primed, how well they are
+    Engines(engines::Args),
     /// Place test calls as Twilio would: webhook, TwiML, stream
     Dial(dial::Args),
     /// Have the running server call a number
@@ -87,6 +90,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Call(args) => block_on(builder, call::run(args)),
         Command::Number(args) => block_on(builder, number::run(args)),
         Command::Engine(args) => block_on(builder, engine::run(args)),
+        Command::Engines(args) => block_on(builder, engines::run(args)),
         Command::Dial(args) => block_on(builder, dial::run(args)),
         Command::Bench(args) if args.is_load() => {
             block_on(tokio::runtime::Builder::new_current_thread(), bench::run(args))

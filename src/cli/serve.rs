@@ -47,6 +47,7 @@ pub(super) struct Args {
 pub(super) struct Ready {
     config: Config,
     demo: Option<u16>,
+    flags: Flags,
 }
 
 impl Ready {
@@ -68,14 +69,14 @@ pub(super) fn prepare(args: Args) -> anyhow::Result<Ready> {
     );
     let flags = Flags { tunnel: args.tunnel, ..args.config };
     let config = Config::load(&flags, &environment()?)?;
-    Ok(Ready { config, demo: args.demo })
+    Ok(Ready { config, demo: args.demo, flags })
 }
 
 /// Serves until Ctrl-C or SIGTERM.
 ///
 /// # Errors
 /// When the address cannot be listened on, or the tunnel cannot be opened.
-pub(super) async fn run(Ready { config, demo }: Ready) -> anyhow::Result<()> {
+pub(super) async fn run(Ready { config, demo, flags }: Ready) -> anyhow::Result<()> {
     telemetry::init(&config.log)?;
     prepare_tapes(&config.tape)?;
     let address = config.server.listen();
@@ -95,7 +96,14 @@ pub(super) async fn run(Ready { config, demo }: Ready) -> anyhow::Result<()> {
         None => (Server::new(&config, base.clone())?, None),
     };
     warn_about_the_open_door(&config, bound);
-    let asked = shutdown::watch()?;
+    // A tunnel has given it, and stays.
+    let public_url = config.tunnel.is_some().then(|| config.server.public_url.clone());
+    server.reload_with(move || {
+        let mut config = Config::load(&flags, &environment()?)?;
+        config.server.public_url = public_url.clone().unwrap_or(config.server.public_url);
+        Ok(config)
+    });
+    let asked = shutdown::control(server.clone())?;
     let webhook = base.join("twiml").unwrap_or(base);
     info!(address = %local_url(bound), %webhook, demo = demo.is_some(), "listening");
     server.run(listener, asked).await;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use url::{Host, Url};
 
 use super::engine_url::{EngineKind, EngineUrl};
-use super::error::{ConfigError, quoted};
+use super::error::{ConfigError, Origin, quoted};
 use super::layers::Given;
 
 /// Where this server is reached from outside: `https`, or plain `http` on the machine itself, for
@@ -42,26 +42,41 @@ pub(super) fn hook_url(given: &Given) -> Result<Url, ConfigError> {
     Ok(url)
 }
 
-/// The address of one engine's server, of the kind that its scheme names.
+/// The address of one engine's server, of the kind that its scheme names; or with `dns+` before it
+/// of those at each address of a name.
 pub(super) fn engine_url(given: &Given) -> Result<EngineUrl, ConfigError> {
     const EXAMPLE: &str = "wss://127.0.0.1:8998";
     let bare = |text: &str| {
         let given = Given { text: text.to_owned(), origin: given.origin.clone() };
         parse_bare(&given, &["ws", "wss"], EXAMPLE)
     };
-    let text = &given.text;
-    match EngineKind::split(text) {
-        Some((kind, address)) => Ok(EngineUrl { kind, url: bare(address)? }),
+    let (by_name, text) = EngineUrl::split_name(&given.text);
+    let (kind, url) = match EngineKind::split(text) {
+        Some((kind, address)) => (kind, bare(address)?),
         // What stands before an @ is a password, and what has no scheme no wrong one.
         None if text.contains('@') || !text.contains("://") => {
-            Ok(EngineUrl { kind: EngineKind::PersonaPlex, url: bare(text)? })
+            (EngineKind::PersonaPlex, bare(text)?)
         }
         None => {
             let problem = format!("does not start with {}", EngineKind::schemes());
             let fix = format!("use an address such as {EXAMPLE}");
-            Err(given.origin.refuse(quoted(&public(text)), &problem, fix))
+            return Err(given.origin.refuse(quoted(&public(text)), &problem, fix));
         }
+    };
+    if by_name && !matches!(url.host(), Some(Host::Domain(_))) {
+        let fix =
+            "use a name that has an address for each server, such as dns+ws://gpus.internal:8998";
+        return Err(given.refuse("has no name", fix));
     }
+    Ok(EngineUrl { by_name, kind, url })
+}
+
+/// Reads the address of an engine's server as the configuration would.
+///
+/// # Errors
+/// [`ConfigError`] when it is none.
+pub fn parse_engine_url(text: &str) -> Result<EngineUrl, ConfigError> {
+    engine_url(&Given { text: text.trim().to_owned(), origin: Origin::Flag("url") })
 }
 
 /// Parses a URL of one of the schemes that has a host and, beside a port, nothing else.
@@ -116,7 +131,6 @@ pub(super) fn is_this_machine(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::Origin;
     use super::*;
 
     fn given(text: &str) -> Given {

@@ -93,9 +93,14 @@ impl EngineKind {
     }
 }
 
+/// Stands before an address whose host is the name of many servers.
+const MARK: &str = "dns+";
+
 /// Where an engine's server is, and of what kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineUrl {
+    /// Whether each address of the host is an engine of its own: `dns+` before all else.
+    pub by_name: bool,
     /// What kind of server it is.
     pub kind: EngineKind,
     /// Its address: `ws` or `wss`, and a host.
@@ -103,11 +108,31 @@ pub struct EngineUrl {
 }
 
 impl EngineUrl {
+    /// Whether `dns+` stands before a text, and what follows it.
+    pub(super) fn split_name(text: &str) -> (bool, &str) {
+        match text.get(..MARK.len()) {
+            Some(mark) if mark.eq_ignore_ascii_case(MARK) => (true, &text[MARK.len()..]),
+            Some(_) | None => (false, text),
+        }
+    }
+
+    /// The address of each engine, where all addresses of the host are engines; `None` otherwise.
+    #[must_use]
+    pub fn each(&self) -> Option<Self> {
+        self.by_name.then(|| Self { by_name: false, ..self.clone() })
+    }
+
     /// Whether both are the same server, however they are written.
     #[must_use]
     pub fn is_same_server(&self, other: &Self) -> bool {
         let place = |it: &Self| (it.url.host_str().map(str::to_owned), it.port());
         place(self) == place(other)
+    }
+
+    /// As it is written in a configuration, with this in place of the address itself.
+    pub(crate) fn with_url(&self, url: impl fmt::Display) -> String {
+        let mark = if self.by_name { MARK } else { "" };
+        format!("{mark}{}{url}", self.kind.prefix())
     }
 
     fn port(&self) -> Option<u16> {
@@ -118,7 +143,7 @@ impl EngineUrl {
 /// As it is written in a configuration.
 impl fmt::Display for EngineUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.kind.prefix(), self.url)
+        f.write_str(&self.with_url(&self.url))
     }
 }
 
@@ -137,8 +162,9 @@ impl FromStr for EngineUrl {
     type Err = EngineUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (by_name, text) = Self::split_name(text);
         let (kind, bare) = EngineKind::split(text).ok_or(EngineUrlError::Scheme)?;
-        Ok(Self { kind, url: Url::parse(bare)? })
+        Ok(Self { by_name, kind, url: Url::parse(bare)? })
     }
 }
 
@@ -160,6 +186,15 @@ mod tests {
             assert_eq!(parsed.to_string(), format!("{}{url}", kind.prefix()));
             assert_eq!(parsed.to_string().parse(), Ok(parsed));
         }
+    }
+
+    #[test]
+    fn a_name_may_stand_for_many_servers_of_any_kind() {
+        let many: EngineUrl = "dns+moshi-backend+ws://gpus:8998".parse().unwrap();
+        assert_eq!(many.to_string(), "dns+moshi-backend+ws://gpus:8998/");
+        let each = many.each().unwrap();
+        assert_eq!(each.to_string(), "moshi-backend+ws://gpus:8998/");
+        assert_eq!(each.each(), None);
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub(super) struct RawEngine {
     pub(super) extra_voices: Option<Vec<String>>,
     pub(super) sessions: Option<i64>,
     pub(super) warm: Option<i64>,
+    pub(super) probe_s: Option<i64>,
+    pub(super) resolve_s: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]

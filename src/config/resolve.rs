@@ -105,6 +105,8 @@ fn port(layers: &Layers<'_>) -> Result<Option<u16>, ConfigError> {
 
 fn engine(layers: &Layers<'_>) -> Result<EngineConfig, ConfigError> {
     let (raw, default) = (&layers.raw.engine, EngineConfig::default());
+    let probe = default.probe.unwrap_or_default();
+    let probe = layers.seconds("engine.probe_s", raw.probe_s, probe, 0..=3600)?;
     let extra_voices = raw.extra_voices.clone().unwrap_or_default();
     for voice in &extra_voices {
         check_voice_file(layers, voice)?;
@@ -129,6 +131,8 @@ fn engine(layers: &Layers<'_>) -> Result<EngineConfig, ConfigError> {
             .unwrap_or(default.sessions),
         warm: usize::try_from(layers.number("engine.warm", raw.warm, 0, 0..=10_000)?)
             .unwrap_or(default.warm),
+        resolve: layers.seconds("engine.resolve_s", raw.resolve_s, default.resolve, 1..=86_400)?,
+        probe: (!probe.is_zero()).then_some(probe),
     })
 }
 

@@ -1,16 +1,18 @@
-//! Whether each engine can be reached. As `Engine::probe` does, this connects TCP and TLS alone: a
-//! mere WebSocket would change the prompt of a session that is still reading its own.
+//! Whether each engine can be reached. As `Engine::probe` does, this asks for `/` alone: a mere
+//! WebSocket would change the prompt of a session that is still reading its own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::time::timeout;
 use url::Position;
 use voice_bot_core::wire::moshi::BACKEND_LIMIT;
 
 use super::Finding;
-use super::reach::{Unreached, Untrusted, Why, reach};
+use super::reach::{Reached, Unreached, Untrusted, Why, reach};
 use crate::config::{Config, EngineConfig, EngineKind, EngineUrl, Trust};
+use crate::engine::answer::answers;
 use crate::engine::moshi::NO_PERSONAS;
 
 /// At least one finding for each engine.
@@ -32,18 +34,32 @@ async fn of_engine(
     tls: &Arc<ClientConfig>,
     limit: Duration,
 ) -> Finding {
+    // Of the addresses that a name has, the first that answers is looked at.
     let (name, url) = (name(engine), &engine.url);
-    match reach(url, tls, limit).await {
-        Ok(_connection) if config.trust == Trust::Insecure && url.scheme() == "wss" => {
+    let Reached { mut stream, .. } = match reach(url, tls, limit).await {
+        Ok(reached) => reached,
+        Err(why) => {
+            let what = format!("{name} cannot be reached: {why}");
+            return Finding::failure(what, fix(&why, engine.kind));
+        }
+    };
+    let host = &url[Position::BeforeHost..Position::AfterPort];
+    match timeout(limit, answers(&mut stream, host)).await {
+        Ok(Ok(())) if config.trust == Trust::Insecure && url.scheme() == "wss" => {
             let what = format!("{name} can be reached, and any certificate would be accepted");
             Finding::warning(what, "set engine.pin_sha256 or engine.ca_file in place of insecure")
         }
-        Ok(_connection) => Finding::ok(format!(
+        Ok(Ok(())) => Finding::ok(format!(
             "{name} can be reached (no session was opened, since that could disturb a caller's)"
         )),
-        Err(why) => {
-            Finding::failure(format!("{name} cannot be reached: {why}"), fix(&why, engine.kind))
-        }
+        Ok(Err(error)) => Finding::failure(
+            format!("{name} takes connections and breaks them off: {error}"),
+            "see that an engine listens there, and nothing else; read its log",
+        ),
+        Err(_) => Finding::failure(
+            format!("{name} takes connections and answers nothing within {} s", limit.as_secs()),
+            "start the server again, which hangs; is its GPU well (`nvidia-smi`)?",
+        ),
     }
 }
 

@@ -112,6 +112,12 @@ impl Report {
     }
 }
 
+/// Every value of a configuration under its key; of a secret only whether it is set.
+#[must_use]
+pub fn settings(config: &Config) -> Vec<Setting> {
+    settings::list(config)
+}
+
 /// Looks at everything. It takes two minutes at most, and a second where nothing is wrong.
 ///
 /// # Errors

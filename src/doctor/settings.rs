@@ -71,7 +71,7 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
     all.into_iter().map(|(key, value)| Setting { key, value }).collect()
 }
 
-fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 7] {
+fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 9] {
     let trust = match &engine.trust {
         Trust::WebRoots => "public authorities".to_owned(),
         Trust::CaFile(file) => format!("public authorities and {}", file.display()),
@@ -86,6 +86,8 @@ fn of_engine(engine: &EngineConfig) -> [(&'static str, String); 7] {
         ("engine.extra_voices", listed(engine.extra_voices.iter().cloned())),
         ("engine.sessions", engine.sessions.to_string()),
         ("engine.warm", engine.warm.to_string()),
+        ("engine.resolve_s", seconds(engine.resolve)),
+        ("engine.probe_s", engine.probe.map_or("never".to_owned(), seconds)),
     ]
 }
 
@@ -170,8 +172,8 @@ fn of_webhooks(webhooks: &WebhooksConfig) -> [(&'static str, String); 7] {
     ]
 }
 
-fn engine_url(EngineUrl { kind, url }: &EngineUrl) -> String {
-    format!("{}{}", kind.prefix(), without_secrets(url))
+fn engine_url(engine: &EngineUrl) -> String {
+    engine.with_url(without_secrets(&engine.url))
 }
 
 /// The address without user name, password and query, which a library's user may have put there.

@@ -136,7 +136,7 @@ impl Legs {
                 return event;
             }
         };
-        if let Some(fault) = fault(&event) {
+        if let Some(fault) = Fault::of(Some(&event)) {
             self.close_current(Some(fault));
         }
         event
@@ -230,20 +230,5 @@ impl Leg {
             drop(lease);
         };
         tokio::spawn(closing.in_current_span());
-    }
-}
-
-/// What the engine did wrong, if this ends its session.
-fn fault(event: &Event) -> Option<Fault> {
-    match event {
-        Event::OpenFailed(why) => Some(Fault::Open(*why)),
-        Event::Closed(how) => Some(Fault::Closed(*how)),
-        Event::Connected(_)
-        | Event::Ready
-        | Event::Audio(_)
-        | Event::Text(_)
-        | Event::Fault
-        | Event::NextReady(_)
-        | Event::NextFailed(_) => None,
     }
 }

@@ -1,5 +1,6 @@
 //! Engines: what holds a speech model, and how a session with one is opened.
 
+pub mod answer;
 pub mod demo;
 pub mod moshi;
 pub mod personaplex;

@@ -2,6 +2,7 @@
 //! WebSocket at `/api/chat`. The model has no persona: voice and prompt are left out.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +32,8 @@ pub struct MoshiConfig {
     /// `ws://`, `wss://`, `http://` or `https://`; the path is `/api/chat` if none is given. User
     /// name, password and query are passed on and never logged.
     pub url: Url,
+    /// Where to connect, in place of what the name in `url` resolves to.
+    pub address: Option<SocketAddr>,
     /// Which certificates to trust.
     pub tls: TlsOptions,
     /// How many conversations it is given at once: `moshi.server` holds one, `moshi-backend` as
@@ -48,6 +51,7 @@ impl MoshiConfig {
     pub fn new(url: Url) -> Self {
         Self {
             url,
+            address: None,
             tls: TlsOptions::default(),
             sessions: 1,
             open_deadline: Duration::from_secs(10),
@@ -76,6 +80,7 @@ impl Moshi {
     /// [`EndpointError`] when the address or the TLS options are unusable.
     pub fn new(config: MoshiConfig) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::new(&config.url, &config.tls)?;
+        let endpoint = config.address.into_iter().fold(endpoint, Endpoint::at);
         Ok(Self { config, endpoint })
     }
 
@@ -103,7 +108,7 @@ impl Engine for Moshi {
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), OpenError>> {
-        Box::pin(self.endpoint.probe(self.config.open_deadline))
+        Box::pin(self.endpoint.is_there())
     }
 }
 

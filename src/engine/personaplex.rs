@@ -1,6 +1,7 @@
 //! NVIDIA PersonaPlex: one session at a time over a WebSocket at `/api/chat`.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use url::Url;
@@ -23,6 +24,8 @@ pub struct PersonaPlexConfig {
     /// `ws://`, `wss://`, `http://` or `https://`; the path is `/api/chat` if none is given. User
     /// name, password and query are passed on and never logged.
     pub url: Url,
+    /// Where to connect, in place of what the name in `url` resolves to.
+    pub address: Option<SocketAddr>,
     /// Which certificates to trust.
     pub tls: TlsOptions,
     /// For TCP, TLS and the upgrade together; the server answers these even when it is busy.
@@ -39,6 +42,7 @@ impl PersonaPlexConfig {
     pub fn new(url: Url) -> Self {
         Self {
             url,
+            address: None,
             tls: TlsOptions::default(),
             open_deadline: Duration::from_secs(10),
             handshake_deadline: Duration::from_secs(60),
@@ -69,6 +73,7 @@ impl PersonaPlex {
     /// [`EndpointError`] when the address or the TLS options are unusable.
     pub fn new(config: PersonaPlexConfig) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::new(&config.url, &config.tls)?;
+        let endpoint = config.address.into_iter().fold(endpoint, Endpoint::at);
         Ok(Self { config, endpoint })
     }
 
@@ -114,10 +119,10 @@ impl Engine for PersonaPlex {
         Box::pin(self.start(persona))
     }
 
-    /// Connects TCP and TLS only: a second WebSocket would change the prompt of a session that is
-    /// still reading its own.
+    /// Asks for `/`: a second WebSocket would change the prompt of a session that is still reading
+    /// its own.
     fn probe(&self) -> BoxFuture<'_, Result<(), OpenError>> {
-        Box::pin(self.endpoint.probe(self.config.open_deadline))
+        Box::pin(self.endpoint.is_there())
     }
 }
 

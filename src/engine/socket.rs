@@ -5,6 +5,7 @@ pub(crate) mod session;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,6 +30,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::Url;
 use voice_bot_core::leg::engine::OpenError;
 
+use super::answer::answers;
 use super::tls::{TlsError, TlsOptions};
 
 /// The longest message accepted from an engine, in bytes; its own stay below 400.
@@ -44,6 +46,9 @@ pub(crate) type Socket = WebSocketStream<Stream>;
 #[derive(Clone)]
 pub struct Endpoint {
     name: String,
+    /// Host and port as the address has them.
+    authority: String,
+    address: Option<SocketAddr>,
     host: String,
     port: u16,
     authorization: Option<String>,
@@ -79,8 +84,8 @@ pub enum ConnectError {
     /// The server answered the upgrade with an HTTP status of its own.
     #[error("the server answered HTTP {0} in place of 101")]
     Status(StatusCode),
-    /// The server broke the connection off instead of answering the upgrade.
-    #[error("the connection broke in the WebSocket upgrade: {0}")]
+    /// The server broke the connection off instead of answering.
+    #[error("the connection broke before the server answered: {0}")]
     Broken(#[source] io::Error),
     /// What answered is no WebSocket server, or the request cannot be written.
     #[error("no WebSocket upgrade: {0}")]
@@ -139,7 +144,14 @@ impl Endpoint {
             None
         };
         let name = format!("{written}:{port}");
-        Ok(Self { name, host, port, authorization: basic_authorization(url), tls })
+        let (authority, authorization) = (name.clone(), basic_authorization(url));
+        Ok(Self { name, authority, address: None, host, port, authorization, tls })
+    }
+
+    /// The same server at this one of its addresses, by which it is called in logs.
+    #[must_use]
+    pub fn at(self, address: SocketAddr) -> Self {
+        Self { name: address.to_string(), address: Some(address), ..self }
     }
 
     /// `host:port`, for logs.
@@ -157,6 +169,18 @@ impl Endpoint {
             Ok(established) => established,
             Err(_) => Err(ConnectError::Deadline(deadline)),
         }
+    }
+
+    /// Connects, and asks the server a plain HTTP question; any answer within the deadline will do.
+    ///
+    /// # Errors
+    /// [`ConnectError`] when there is none.
+    pub async fn probe(&self, deadline: Duration) -> Result<(), ConnectError> {
+        let answered = timeout(deadline, async {
+            let mut stream = self.establish().await?;
+            answers(&mut stream, &self.authority).await.map_err(ConnectError::Broken)
+        });
+        answered.await.unwrap_or(Err(ConnectError::Deadline(deadline)))
     }
 
     /// Connects and upgrades to a WebSocket at `target` (path and query) within the deadline.
@@ -182,8 +206,11 @@ impl Endpoint {
     }
 
     async fn establish(&self) -> Result<Stream, ConnectError> {
-        let tcp =
-            TcpStream::connect((self.host.as_str(), self.port)).await.map_err(ConnectError::Tcp)?;
+        let tcp = match self.address {
+            Some(address) => TcpStream::connect(address).await,
+            None => TcpStream::connect((self.host.as_str(), self.port)).await,
+        };
+        let tcp = tcp.map_err(ConnectError::Tcp)?;
         notice_a_dead_peer(&tcp).map_err(ConnectError::Tcp)?;
         match &self.tls {
             None => Ok(Stream::Plain(tcp)),
@@ -198,8 +225,8 @@ impl Endpoint {
     fn request(&self, target: &str) -> Result<Request, http::Error> {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
         let mut request = Request::builder()
-            .uri(format!("{scheme}://{}{target}", self.name))
-            .header("Host", &self.name)
+            .uri(format!("{scheme}://{}{target}", self.authority))
+            .header("Host", &self.authority)
             .header("Connection", "Upgrade")
             .header("Upgrade", "websocket")
             .header("Sec-WebSocket-Version", "13")

@@ -2,6 +2,7 @@
 //! `/v1/realtime?duplex=1`.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::Message;
@@ -29,6 +30,8 @@ pub struct VllmOmniConfig {
     /// `ws://`, `wss://`, `http://` or `https://`; the path is `/v1/realtime` if none is given. User
     /// name, password and query are passed on and never logged.
     pub url: Url,
+    /// Where to connect, in place of what the name in `url` resolves to.
+    pub address: Option<SocketAddr>,
     /// Which certificates to trust.
     pub tls: TlsOptions,
     /// How many conversations it is given at once, at most its `duplex_session.max_sessions`.
@@ -48,6 +51,7 @@ impl VllmOmniConfig {
     pub fn new(url: Url) -> Self {
         Self {
             url,
+            address: None,
             tls: TlsOptions::default(),
             sessions: 1,
             open_deadline: Duration::from_secs(10),
@@ -77,6 +81,7 @@ impl VllmOmni {
     /// [`EndpointError`] when the address or the TLS options are unusable.
     pub fn new(config: VllmOmniConfig) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::new(&config.url, &config.tls)?;
+        let endpoint = config.address.into_iter().fold(endpoint, Endpoint::at);
         Ok(Self { config, endpoint })
     }
 
@@ -119,7 +124,7 @@ impl Engine for VllmOmni {
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), OpenError>> {
-        Box::pin(self.endpoint.probe(self.config.open_deadline))
+        Box::pin(self.endpoint.is_there())
     }
 }
 

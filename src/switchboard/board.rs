@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{Instrument, error, info, info_span, trace, warn};
 use voice_bot_core::call::{self, Call, Control, Event, Snapshot};
@@ -19,6 +19,7 @@ use voice_bot_core::record::{CallRecord, EndReason, Report};
 
 use super::lease::News;
 use super::open::open;
+use super::probes;
 use super::reports::Reports;
 use super::standby::Standby;
 use super::{About, NeverBegan, Overview, Refusal, Request, Settings};
@@ -75,6 +76,10 @@ pub(super) struct Board {
     /// Standbys so far.
     prepared: u64,
     engines: BTreeMap<EngineId, Arc<dyn Engine>>,
+    /// Those that wait until another of their name is gone.
+    coming: Vec<Arc<dyn Engine>>,
+    /// Has the engines probed at once.
+    probe: Arc<Notify>,
     call: call::Config,
     max_calls: usize,
     tapes: Option<Tapes>,
@@ -105,9 +110,13 @@ impl Board {
         let (news, mut told) = mpsc::unbounded_channel();
         let waits = !settings.pool.ring.is_zero() || settings.pool.queue > 0;
         let prepares = settings.pool.warm > 0 || waits;
+        let (every, probed) = (settings.probe, requests.clone());
         let mut clock = tokio::time::interval(PREPARE_EVERY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut board = Self::new(settings, requests, events, news);
+        if let Some(every) = every {
+            tokio::spawn(probes::watch(every, Arc::clone(&board.probe), probed));
+        }
         loop {
             tokio::select! {
                 biased;
@@ -118,6 +127,7 @@ impl Board {
                 },
                 _ = clock.tick(), if prepares => {}
             }
+            board.settle(now());
             if prepares {
                 board.prepare(now());
             }
@@ -140,6 +150,8 @@ impl Board {
             usual: settings.standbys,
             prepared: 0,
             engines,
+            coming: Vec::new(),
+            probe: Arc::default(),
             call: settings.call,
             max_calls: settings.max_calls,
             tapes: settings.tapes,
@@ -170,6 +182,17 @@ impl Board {
             Request::Take(call, key, most, reply) => {
                 answer(reply, self.take(call, &key, most, now));
             }
+            Request::Engines(reply) => answer(reply, self.roster()),
+            Request::Probed(id, outcome, reply) => {
+                answer(reply, self.probed(id, outcome, now));
+            }
+            Request::Change(remove, add) => self.change(&remove, add, now),
+            Request::Usual(usual, call) => {
+                self.expect(usual);
+                self.call = *call;
+            }
+            Request::Status(reply) => answer(reply, self.engine_status(now)),
+            Request::Opened(id, took) => self.opened(id, took),
             Request::Primed(id, took) => self.primed(id, took),
             Request::Lost(id, fault) => self.lost(id, fault, now),
             Request::Cancel(call) => {
@@ -349,7 +372,7 @@ impl Board {
         Overview {
             calls: self.running.iter().map(snapshot).collect(),
             slots: self.pool.occupancy(now),
-            engines: self.engine_views(now),
+            engines: self.engine_status(now),
             finished: self.finished.iter().cloned().collect(),
         }
     }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 use voice_bot_core::id::SlotId;
-use voice_bot_core::leg::engine::{Closed, Event};
+use voice_bot_core::leg::engine::Event;
 use voice_bot_core::persona::Persona;
 use voice_bot_core::pool::Fault;
 
@@ -95,7 +95,10 @@ async fn stand_by(
         () = abandoned(&mut asked) => return report(Request::Lost(id, None)).await,
     };
     let mut session = match opened {
-        Ok(session) => session,
+        Ok(session) => {
+            report(Request::Opened(id, began.elapsed())).await;
+            session
+        }
         Err(error) => {
             warn!(engine = engine.name(), %error, "no session could be prepared");
             return report(Request::Lost(id, Some(Fault::Open(error)))).await;
@@ -105,26 +108,18 @@ async fn stand_by(
         tokio::select! {
             biased;
             asker = asked.recv() => break Ok(asker),
-            event = session.port.recv() => match event {
-                Some(Event::Ready) => {
+            event = session.port.recv() => {
+                if event == Some(Event::Ready) {
                     session.primed = true;
                     let took = began.elapsed();
                     let seconds = took.as_secs_f32();
                     info!(engine = engine.name(), persona = name, seconds, "a session is primed");
                     report(Request::Primed(id, took)).await;
                 }
-                Some(Event::OpenFailed(why)) => break Err(Fault::Open(why)),
-                Some(Event::Closed(how)) => break Err(Fault::Closed(how)),
-                None => break Err(Fault::Closed(Closed::Lost)),
-                Some(
-                    Event::Connected(_)
-                    | Event::Audio(_)
-                    | Event::Text(_)
-                    | Event::Fault
-                    | Event::NextReady(_)
-                    | Event::NextFailed(_),
-                ) => {}
-            },
+                if let Some(fault) = Fault::of(event.as_ref()) {
+                    break Err(fault);
+                }
+            }
         }
     };
     match asker {

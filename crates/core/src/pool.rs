@@ -15,7 +15,7 @@ use health::Health;
 use queue::Waiting;
 use standby::Standby;
 
-pub use health::{Fault, Spread};
+pub use health::{Fault, Probed, Spread};
 pub use queue::Admission;
 pub use view::{EngineState, EngineView, Occupancy, SlotView};
 
@@ -78,6 +78,8 @@ struct Slot {
     /// Since when it is in this state.
     since: Instant,
     standby: Option<Standby>,
+    /// Whether the session of the call that has it reads its prompts still.
+    is_priming: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +136,8 @@ impl EnginePool {
         self.engines_so_far += 1;
         self.engines.insert(engine, Health::default());
         for _ in 0..sessions {
-            let slot = Slot { engine, state: State::Free, since: now, standby: None };
+            let (state, standby) = (State::Free, None);
+            let slot = Slot { engine, state, since: now, standby, is_priming: false };
             self.slots.insert(SlotId(self.slots_so_far), slot);
             self.slots_so_far += 1;
         }
@@ -155,6 +158,24 @@ impl EnginePool {
             }
         }
         self.clear_away();
+    }
+
+    /// How many engines there are, those that were removed and still hold something included.
+    #[must_use]
+    pub fn engine_count(&self) -> usize {
+        self.engines.len()
+    }
+
+    /// Whether there is such an engine, be it one that was removed and still holds something.
+    #[must_use]
+    pub fn has(&self, engine: EngineId) -> bool {
+        self.engines.contains_key(&engine)
+    }
+
+    /// Whether the engine was removed, and serves out what it has.
+    #[must_use]
+    pub fn is_leaving(&self, engine: EngineId) -> bool {
+        self.engines.get(&engine).is_some_and(|health| health.is_leaving)
     }
 
     /// Whose slot it is.
@@ -186,11 +207,13 @@ impl EnginePool {
         self.set(id, own, Some(now));
         // It may be another than was kept.
         self.give_up_reservation(call);
-        let way = match self.slots.get_mut(&id)?.standby.take() {
-            None => Way::Open,
-            Some(standby) if standby.is_for(key) => Way::HandOver,
-            Some(_) => Way::Replace,
+        let slot = self.slots.get_mut(&id)?;
+        let (way, is_primed) = match slot.standby.take() {
+            None => (Way::Open, false),
+            Some(standby) if standby.is_for(key) => (Way::HandOver, standby.is_ready()),
+            Some(_) => (Way::Replace, false),
         };
+        slot.is_priming = !is_primed;
         Some((id, way))
     }
 
@@ -254,9 +277,9 @@ impl EnginePool {
     }
 
     /// The call's own slot, unless its engine has failed meanwhile and another can be had; else the
-    /// one that suits best. Of the free ones, one whose standby suits, then one without, so that the
-    /// others' stay, and at last one on trial. An engine that rests is not tried: a caller who hears
-    /// at once that nobody is there is better off than one who waits for a failure.
+    /// one that suits best. Of the free ones, one whose standby suits, then one without, so that
+    /// the others' stay, and at last one on trial. An engine that rests is not tried: a caller who
+    /// hears at once that nobody is there is better off than one who waits for a failure.
     fn find(&self, call: &CallId, key: &SessionKey, now: Instant) -> Option<SlotId> {
         let rank = |slot: &Slot| match &slot.state {
             State::Reserved(holder, _) if holder == call => {

@@ -16,6 +16,9 @@ const EVENTS: usize = 256;
 /// Room for commands on a session's port: 5 s of audio.
 const COMMANDS: usize = 64;
 
+/// For the answer to a probe. A server answers between two steps of its model, so maybe late.
+const ANSWER: Duration = Duration::from_secs(3);
+
 /// How long a server is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deadlines {
@@ -50,17 +53,15 @@ impl Endpoint {
         Ok(Session::new(link, port))
     }
 
-    /// Connects TCP and TLS and nothing more: a WebSocket would be a session, or disturb one.
+    /// Asks for `/`, as a browser does, and takes any answer: a WebSocket would be a session, or
+    /// disturb one.
     ///
     /// # Errors
-    /// [`OpenError`] when that fails or takes longer than `deadline`.
-    pub(crate) async fn probe(&self, deadline: Duration) -> Result<(), OpenError> {
-        match self.connect(deadline).await {
-            Ok(_stream) => Ok(()),
-            Err(error) => {
-                tracing::debug!(engine = self.name(), %error, "the engine does not answer");
-                Err(error.kind())
-            }
-        }
+    /// [`OpenError`] when there is none in time.
+    pub(crate) async fn is_there(&self) -> Result<(), OpenError> {
+        self.probe(ANSWER).await.map_err(|error| {
+            tracing::debug!(engine = self.name(), %error, "the engine does not answer");
+            error.kind()
+        })
     }
 }

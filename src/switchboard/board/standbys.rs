@@ -55,6 +55,12 @@ impl Board {
         }
     }
 
+    pub(super) fn opened(&mut self, id: StandbyId, took: Duration) {
+        if self.has(id) {
+            self.pool.opened(id.slot, took);
+        }
+    }
+
     pub(super) fn primed(&mut self, id: StandbyId, took: Duration) {
         if self.has(id) {
             self.pool.primed(id.slot, took);

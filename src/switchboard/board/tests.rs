@@ -68,6 +68,7 @@ fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
             pool,
             max_calls: 10,
             tapes: None,
+            probe: None,
             standbys: Vec::new(),
             acts: None,
             webhooks: None,

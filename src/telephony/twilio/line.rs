@@ -23,6 +23,7 @@ use super::{check, socket, webhook};
 use crate::config::{
     LookupConfig, OutboundConfig, Personas, SayConfig, TwilioConfig, Variables, is_name,
 };
+use crate::live::Live;
 use crate::lookup::Lookup;
 use crate::switchboard::Switchboard;
 
@@ -35,7 +36,7 @@ pub struct LineConfig {
     /// Where Twilio reaches the line's routes, an `http` or `https` URL.
     pub base: Url,
     /// Who answers.
-    pub personas: Personas,
+    pub personas: Live<Personas>,
     /// What Twilio's own voice says.
     pub say: SayConfig,
     /// Whose requests are answered.
@@ -285,8 +286,8 @@ impl Line {
         &self.0.switchboard
     }
 
-    pub(super) fn personas(&self) -> &Personas {
-        &self.0.config.personas
+    pub(super) fn personas(&self) -> Arc<Personas> {
+        self.0.config.personas.get()
     }
 
     pub(super) fn say(&self) -> &SayConfig {

@@ -164,8 +164,9 @@ impl Started {
             Some(admission) => Some(&admission.persona),
             None => start.custom_parameters.get("persona"),
         };
-        let persona = named.and_then(|name| line.personas().get(name));
-        let persona = persona.unwrap_or(line.personas().default_persona()).clone();
+        let personas = line.personas();
+        let persona = named.and_then(|name| personas.get(name));
+        let persona = persona.unwrap_or(personas.default_persona()).clone();
         Ok(Self { call, stream_sid: start.stream_sid, format, persona })
     }
 }

@@ -119,7 +119,8 @@ pub(super) async fn answered(
     let form = Form::read(&line, url.as_str(), request).await?;
     let call = form.call()?;
     let wanted = line.outbound().wanted(&order);
-    let wanted = wanted.and_then(|(name, values)| Some((line.personas().get(&name)?, values)));
+    let personas = line.personas();
+    let wanted = wanted.and_then(|(name, values)| Some((personas.get(&name)?, values)));
     let Some((persona, values)) = wanted else {
         warn!(%call, "nobody asked for this call; hanging up");
         return Ok(xml(&Twiml::new().hangup()));

@@ -7,10 +7,14 @@ use std::time::{Duration, Instant};
 use super::standby::Stage;
 use super::{EnginePool, State};
 use crate::id::{CallId, EngineId, SlotId};
-use crate::leg::engine::{Closed, OpenError};
+use crate::leg::engine::{Closed, Event, OpenError};
 
 /// The latest figures that a [`Spread`] is of.
 const KEPT: usize = 64;
+
+/// Probes in a row that an engine must leave unanswered until it counts as gone, if it was ever
+/// there: one that computes may answer late.
+const UNANSWERED: u32 = 2;
 
 /// What an engine did against its side of the bargain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +27,27 @@ pub enum Fault {
     Silent,
     /// It was slower than real time.
     Slow,
+}
+
+impl Fault {
+    /// What the engine did wrong, if this ends its session; none is the end of its connection.
+    #[must_use]
+    pub const fn of(event: Option<&Event>) -> Option<Self> {
+        match event {
+            None => Some(Self::Closed(Closed::Lost)),
+            Some(Event::OpenFailed(why)) => Some(Self::Open(*why)),
+            Some(Event::Closed(how)) => Some(Self::Closed(*how)),
+            Some(
+                Event::Connected(_)
+                | Event::Ready
+                | Event::Audio(_)
+                | Event::Text(_)
+                | Event::Fault
+                | Event::NextReady(_)
+                | Event::NextFailed(_),
+            ) => None,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -64,6 +89,19 @@ impl Spread {
     }
 }
 
+/// What a probe has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probed {
+    /// Nothing.
+    AsBefore,
+    /// It did not answer, and counts as gone if it does not the next time either.
+    Doubtful,
+    /// It counts as gone from now on.
+    Gone,
+    /// It is there again.
+    Back,
+}
+
 /// Why an engine rests, or is on trial since.
 #[derive(Debug, Clone, Copy)]
 struct Rest {
@@ -77,8 +115,10 @@ struct Rest {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Health {
     rest: Option<Rest>,
-    /// The last probe failed.
-    pub(super) is_unreachable: bool,
+    /// Whether it has ever answered a probe, or opened a session.
+    was_there: bool,
+    /// Probes that it did not answer since.
+    unanswered: u32,
     /// It was removed, and serves out what it has.
     pub(super) is_leaving: bool,
     pub(super) opened: Spread,
@@ -90,7 +130,11 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn is_offered(&self, now: Instant) -> bool {
-        !self.is_unreachable && !self.is_leaving && !self.is_resting(now)
+        !self.is_unreachable() && !self.is_leaving && !self.is_resting(now)
+    }
+
+    pub(super) const fn is_unreachable(&self) -> bool {
+        self.unanswered >= if self.was_there { UNANSWERED } else { 1 }
     }
 
     pub(super) fn is_resting(&self, now: Instant) -> bool {
@@ -188,6 +232,7 @@ impl EnginePool {
         let engine = self.engine_of(slot);
         if let Some(health) = engine.and_then(|engine| self.engines.get_mut(&engine)) {
             health.opened.push(took);
+            health.was_there = true;
         }
     }
 
@@ -197,23 +242,36 @@ impl EnginePool {
         if let Some(health) = engine.and_then(|engine| self.engines.get_mut(&engine)) {
             health.primed.push(took);
         }
-        let standby = self.slots.get_mut(&slot).and_then(|slot| slot.standby.as_mut());
+        let Some(slot) = self.slots.get_mut(&slot) else { return };
+        slot.is_priming = false;
+        let standby = slot.standby.as_mut();
         if let Some(standby) = standby.filter(|standby| standby.stage == Stage::Priming) {
             standby.stage = Stage::Ready;
         }
     }
 
     /// Whether an engine answers when it is asked whether it is there. One that does not is given
-    /// no calls until it does.
-    pub fn probed(&mut self, engine: EngineId, is_there: bool, now: Instant) {
-        let Some(health) = self.engines.get_mut(&engine) else { return };
-        let was_unreachable = std::mem::replace(&mut health.is_unreachable, !is_there);
-        match (was_unreachable, is_there) {
-            (false, false) => self.give_waiting_another(engine),
-            (true, true) => {}
-            (true, false) | (false, true) => return,
+    /// no calls until it does; one that did before is asked twice. The calls that it has go on.
+    pub fn probed(&mut self, engine: EngineId, is_there: bool, now: Instant) -> Probed {
+        let Some(health) = self.engines.get_mut(&engine) else { return Probed::AsBefore };
+        let was_unreachable = health.is_unreachable();
+        if is_there {
+            (health.was_there, health.unanswered) = (true, 0);
+        } else {
+            health.unanswered = health.unanswered.saturating_add(1);
         }
+        let change = match (was_unreachable, health.is_unreachable()) {
+            (false, false) if is_there => return Probed::AsBefore,
+            (false, false) => return Probed::Doubtful,
+            (true, true) => return Probed::AsBefore,
+            (false, true) => {
+                self.give_waiting_another(engine);
+                Probed::Gone
+            }
+            (true, false) => Probed::Back,
+        };
         self.assign(now);
+        change
     }
 
     /// Takes the slots of an engine that cannot be had from those who wait for them.

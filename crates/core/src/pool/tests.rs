@@ -161,6 +161,41 @@ fn an_engine_that_does_not_answer_gets_no_calls_until_it_does() {
 }
 
 #[test]
+fn an_engine_that_was_there_must_leave_two_probes_unanswered_and_one_brings_it_back() {
+    let now = crate::call::epoch();
+    let mut pool = engines(1);
+    let engine = pool.engine_of(SlotId(0)).unwrap();
+    assert_eq!(pool.probed(engine, true, now), Probed::AsBefore);
+    for _ in 0..3 {
+        assert_eq!(pool.probed(engine, false, now), Probed::Doubtful);
+        assert_eq!(pool.probed(engine, true, now), Probed::AsBefore, "not two in a row");
+    }
+    let slot = pool.taken(&call(1), now).unwrap();
+    pool.probed(engine, false, now);
+    assert_eq!(pool.probed(engine, false, now), Probed::Gone);
+    assert_eq!(pool.probed(engine, false, now), Probed::AsBefore);
+    assert_eq!(pool.engines(now)[0].state, EngineState::Down);
+    assert_eq!(pool.occupancy(now).taken, 1, "its call goes on");
+    pool.release(slot, &call(1), now);
+    assert_eq!(pool.taken(&call(2), now), None);
+    assert_eq!(pool.probed(engine, true, now), Probed::Back);
+    assert!(pool.taken(&call(2), now).is_some());
+    assert_eq!(pool.probed(EngineId(9), false, now), Probed::AsBefore);
+}
+
+#[test]
+fn a_call_whose_session_reads_its_prompts_is_told_from_one_that_talks() {
+    let now = crate::call::epoch();
+    let mut pool = engines(1);
+    let slot = pool.taken(&call(1), now).unwrap();
+    assert_eq!(pool.engines(now)[0].state, EngineState::Priming);
+    pool.primed(slot, Duration::from_secs(3));
+    assert_eq!(pool.engines(now)[0].state, EngineState::Busy);
+    pool.release(slot, &call(1), now);
+    assert_eq!(pool.engines(now)[0].state, EngineState::Ready);
+}
+
+#[test]
 fn an_engine_that_is_removed_serves_out_its_call() {
     let now = crate::call::epoch();
     let mut pool = engines(2);

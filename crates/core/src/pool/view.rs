@@ -57,6 +57,8 @@ pub struct SlotView {
     pub call: Option<CallId>,
     /// Whether that call is connected.
     pub is_taken: bool,
+    /// Whether its session is still reading its prompts.
+    pub is_priming: bool,
     /// For whom its standby is, and whether it is primed.
     pub standby: Option<(SessionKey, bool)>,
     /// For how long it has been so.
@@ -108,17 +110,20 @@ impl EnginePool {
     fn view(&self, engine: EngineId, now: Instant) -> EngineView {
         let health = &self.engines[&engine];
         let slots: Vec<&Slot> = self.slots.values().filter(|slot| slot.engine == engine).collect();
-        let primes = |slot: &&&Slot| slot.standby.as_ref().is_some_and(|it| !it.is_ready());
+        let primes = |slot: &&Slot| match &slot.standby {
+            Some(standby) => !standby.is_ready(),
+            None => slot.is_priming && matches!(slot.state, State::Taken(_)),
+        };
         let free = slots.iter().filter(|slot| slot.state == State::Free);
         let state = if health.is_leaving {
             EngineState::Draining
-        } else if health.is_unreachable {
+        } else if health.is_unreachable() {
             EngineState::Down
         } else if health.is_resting(now) {
             if health.is_slow() { EngineState::Slow } else { EngineState::Down }
         } else if free.clone().any(|slot| slot.standby.as_ref().is_none_or(Standby::is_ready)) {
             EngineState::Ready
-        } else if slots.iter().any(|slot| primes(&slot)) {
+        } else if slots.iter().any(primes) {
             EngineState::Priming
         } else {
             EngineState::Busy
@@ -151,6 +156,7 @@ impl SlotView {
         Self {
             call,
             is_taken: matches!(slot.state, State::Taken(_)),
+            is_priming: slot.is_priming && matches!(slot.state, State::Taken(_)),
             standby: slot.standby.as_ref().map(|it| (it.key.clone(), it.is_ready())),
             age: now.saturating_duration_since(since),
         }

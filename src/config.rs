@@ -10,6 +10,7 @@ use voice_bot_core::call::AtHorizon;
 use voice_bot_core::persona::Persona;
 
 mod address;
+mod admission;
 mod engine_url;
 mod env;
 mod error;
@@ -33,6 +34,7 @@ mod variables;
 mod webhooks;
 
 pub use address::parse_engine_url;
+pub use admission::{AdmissionConfig, HoldMusic, NoSlot};
 pub use engine_url::{EngineKind, EngineUrl, EngineUrlError};
 pub use env::{NAMES as VARIABLES, environment};
 pub use error::{ConfigError, Origin};
@@ -100,6 +102,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The limits of one call.
     pub call: CallConfig,
+    /// Who is let in when.
+    pub admission: AdmissionConfig,
     /// How the delay of a call is held down.
     pub latency: LatencyConfig,
     /// What the carrier's own voice says when the model cannot speak.
@@ -325,6 +329,8 @@ pub struct SayConfig {
     pub voice: Option<String>,
     /// Said when every session is taken.
     pub busy: String,
+    /// Said to who waits in the queue; `{place}` is their place there, from 1.
+    pub queued: String,
     /// Said when the engine could not be reached or broke off.
     pub engine_failed: String,
     /// Said when a call has reached its longest duration.
@@ -342,6 +348,7 @@ impl Default for SayConfig {
             voice: None,
             busy: "Sorry, all our lines are busy right now. Please call again in a few minutes."
                 .to_owned(),
+            queued: "All lines are busy. You are number {place} in line.".to_owned(),
             engine_failed: "Sorry, something went wrong on our side. Please call again later."
                 .to_owned(),
             nobody_there: "Sorry, nobody can take your call right now. Please call again later."

@@ -15,7 +15,7 @@ use voice_bot_core::persona::Reading;
 use voice_bot_core::pool;
 
 use crate::api;
-use crate::config::{Config, ConfigError, EngineConfig, Secret, ServerConfig};
+use crate::config::{Config, ConfigError, EngineConfig, NoSlot, Secret, ServerConfig};
 use crate::engine::Engine;
 use crate::engine::socket::EndpointError;
 use crate::fleet::{self, Engines, Fleet, usual_personas};
@@ -125,7 +125,7 @@ impl Server {
         let switchboard = Switchboard::start(Settings {
             engines,
             call: call_config(&config.call, &config.latency, &config.engine),
-            pool: pool::Config { warm: config.engine.warm, ..pool::Config::default() },
+            pool: pool_config(config),
             probe: config.engine.probe,
             standbys: usual_personas(&config.personas),
             max_calls: config.server.max_calls,
@@ -145,6 +145,7 @@ impl Server {
                 twilio: config.twilio.clone(),
                 outbound: config.outbound.clone(),
                 time_limit: config.call.max_duration,
+                admission: config.admission.clone(),
                 lookup: config.lookup.clone(),
                 recorded: config.tape.keeps_content(),
                 start_timeout: config.call.start_timeout,
@@ -296,4 +297,17 @@ fn warn_of_long_prompts(config: &Config) {
 /// [`EndpointError`] when an engine's address or certificate file is unusable.
 pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointError> {
     Ok(fleet::configured(config)?.into_iter().map(|(_, engine)| engine).collect())
+}
+
+/// The core's view of who is let in when.
+fn pool_config(config: &Config) -> pool::Config {
+    let admission = &config.admission;
+    let has_queue = admission.then == NoSlot::Queue;
+    pool::Config {
+        warm: config.engine.warm,
+        ring: admission.ring,
+        queue: if has_queue { admission.queue_callers } else { 0 },
+        longest_wait: admission.longest_wait,
+        ..pool::Config::default()
+    }
 }

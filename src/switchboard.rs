@@ -66,6 +66,9 @@ pub enum Refusal {
     /// Every engine is in use.
     #[error("every engine is in use")]
     Busy,
+    /// No engine can be had: each has failed lately, or cannot be reached.
+    #[error("no engine can be had: each has failed lately, or cannot be reached")]
+    NoEngine,
     /// As many calls run as may.
     #[error("as many calls run as server.max_calls allows")]
     Full,

@@ -46,6 +46,8 @@ fn config(engines: &[String]) -> Config {
     config.engine.connect_timeout = Duration::from_secs(2);
     config.engine.handshake_timeout = Duration::from_secs(5);
     config.call.drain = Duration::from_millis(600);
+    // What a caller hears while an engine fails is the matter here; who waits, that of `ring.rs`.
+    config.admission.ring = Duration::ZERO;
     config.say.busy = BUSY.to_owned();
     config.say.engine_failed = FAILED.to_owned();
     config.say.goodbye = GOODBYE.to_owned();

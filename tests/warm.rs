@@ -52,6 +52,8 @@ impl Site {
         let url = |demo: &&DemoServer| format!("ws://{}", demo.address()).parse().unwrap();
         config.engine.urls = engines.iter().map(url).collect();
         config.engine.warm = warm;
+        // The start of a cold call is looked at too.
+        config.admission.ring = Duration::ZERO;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = local_url(listener.local_addr().unwrap());
         let server = Server::new(&config, base.clone()).unwrap();

@@ -74,7 +74,9 @@ fn configuration(engines: &[u16], threads: usize) -> String {
     if threads > 0 {
         text.push_str(&format!("threads = {threads}\n"));
     }
-    let call = "[call]\nmax_duration_s = 86400\n[log]\nformat = \"json\"\n";
+    // A call is a call from its first moment on: nothing rings.
+    let call =
+        "[admission]\nring_s = 0\n[call]\nmax_duration_s = 86400\n[log]\nformat = \"json\"\n";
     // The load's engines speak WebSocket alone, so a probe would find nobody.
     // All calls come from one number, far more often than a person calls.
     let limits = "[twilio]\ncalls_per_minute_from = 0\ncalls_per_minute_to = 0\n";

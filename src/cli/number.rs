@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, bail};
 use voice_bot::config::{Config, Flags, environment};
+use voice_bot::telephony::twilio::Target;
 use voice_bot::telephony::twilio::rest::{PhoneNumber, Rest, Webhooks};
-use voice_bot::telephony::twilio::twiml::{Dial, Say, Twiml};
+use voice_bot::telephony::twilio::twiml::{Say, Twiml};
 use voice_bot_core::toll;
 
 /// Twilio takes no more where TwiML is given inline (error 32018).
@@ -52,8 +53,9 @@ struct Set {
 
 #[derive(Debug, clap::Args)]
 struct Fallback {
-    /// First connect the caller with this number, such as +15551234567; the sentence comes when
-    /// nobody answers there for outbound.ring_s, or hangs up before the caller does
+    /// First connect the caller with this number, such as +15551234567, rather than with
+    /// admission.overflow; the sentence comes when nobody answers there for outbound.ring_s, or
+    /// hangs up before the caller does
     #[arg(long, value_name = "NUMBER")]
     dial: Option<String>,
     #[command(flatten)]
@@ -127,14 +129,14 @@ async fn set(args: Set) -> anyhow::Result<()> {
 }
 
 fn fallback(args: &Fallback) -> anyhow::Result<()> {
-    let Config { say, outbound, .. } = config(&args.config)?;
+    let Config { say, outbound, admission, .. } = config(&args.config)?;
     let mut twiml = Twiml::new();
-    if let Some(number) = &args.dial {
-        if !toll::is_number(number) {
-            bail!("--dial: {number} is no number; write + and country code, such as +15551234567");
-        }
-        let ring = u32::try_from(outbound.ring.as_secs())?;
-        twiml = twiml.dial(Dial::number(number).timeout(ring));
+    if let Some(number) = args.dial.as_ref().filter(|number| !toll::is_number(number)) {
+        bail!("--dial: {number} is no number; write + and country code, such as +15551234567");
+    }
+    let target = args.dial.as_deref().or(admission.overflow.as_deref());
+    if let Some(target) = target.and_then(Target::parse) {
+        twiml = target.twiml(twiml, None, outbound.ring);
     }
     let sentence = say.engine_failed.trim();
     if !sentence.is_empty() {

@@ -30,6 +30,7 @@ pub struct Personas {
     numbers: BTreeMap<String, Persona>,
     /// By the persona's name.
     templates: BTreeMap<String, Template>,
+    overflows: BTreeMap<String, String>,
 }
 
 impl Personas {
@@ -68,6 +69,12 @@ impl Personas {
         self.fill(self.get(name)?, &Variables::new()).opening
     }
 
+    /// Where callers of the persona of this name go who can be served nowhere else, if it says so.
+    #[must_use]
+    pub fn overflow(&self, name: &str) -> Option<&str> {
+        self.overflows.get(name).map(String::as_str)
+    }
+
     /// The names of the variables that the persona of this name has.
     pub fn variables(&self, name: &str) -> impl Iterator<Item = &str> {
         self.templates.get(name).into_iter().flat_map(Template::variables)
@@ -91,7 +98,7 @@ impl Default for Personas {
         let name = built_in.persona.name.clone();
         let templates = [(name.clone(), built_in.template)].into();
         let (default, all) = (built_in.persona.clone(), [(name, built_in.persona)].into());
-        Self { all, default, numbers: BTreeMap::new(), templates }
+        Self { all, default, numbers: BTreeMap::new(), templates, overflows: BTreeMap::new() }
     }
 }
 
@@ -103,6 +110,8 @@ pub(super) fn resolve(
 ) -> Result<Personas, ConfigError> {
     let raw = &layers.raw.personas;
     let found = read_folder(layers, extra_voices, may)?;
+    let overflow = |(name, found): (&String, &Found)| Some((name.clone(), found.overflow.clone()?));
+    let overflows = found.iter().filter_map(overflow).collect();
     let templates = found.iter().map(|(name, found)| (name.clone(), found.template.clone()));
     let mut templates: BTreeMap<_, _> = templates.collect();
     let mut all: BTreeMap<_, _> =
@@ -127,7 +136,7 @@ pub(super) fn resolve(
         }
         numbers.insert(number.clone(), find(&all, &Given { text: name.clone(), origin })?);
     }
-    Ok(Personas { all, default, numbers, templates })
+    Ok(Personas { all, default, numbers, templates, overflows })
 }
 
 fn override_default(
@@ -167,6 +176,7 @@ fn find(all: &BTreeMap<String, Persona>, wanted: &Given) -> Result<Persona, Conf
 struct Found {
     persona: Persona,
     template: Template,
+    overflow: Option<String>,
 }
 
 fn built_in(extra_voices: &[String]) -> Result<Found, ConfigError> {
@@ -258,11 +268,16 @@ fn read_persona(
     check_prompt(&prompt, &voice.text)?;
     let start = start::resolve(file, &raw.start)?;
     let rules = rules::resolve(file, &raw.rules, may)?;
+    let overflow = raw.overflow.map(|to| {
+        let origin = Origin::File(file.to_owned(), "overflow".to_owned());
+        may.dial_target(&Given { text: to.trim().to_owned(), origin })
+    });
     let defaults = variables::defaults(file, &raw.variables)?;
     let template = Template::new(&prompt, start.say.as_ref(), &defaults)?;
     let persona = Persona::new(name.text, voice.text, prompt.text);
     let persona = Persona { start: start.sound, rules, ..persona };
-    Ok(Found { persona: template.fill(&persona, &Variables::new()).persona, template })
+    let persona = template.fill(&persona, &Variables::new()).persona;
+    Ok(Found { persona, template, overflow: overflow.transpose()? })
 }
 
 /// Refuses a voice that the engine's servers do not have.

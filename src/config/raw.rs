@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) engine: RawEngine,
     pub(super) call: RawCall,
     pub(super) latency: RawLatency,
+    pub(super) admission: RawAdmission,
     pub(super) say: RawSay,
     pub(super) personas: RawPersonas,
     pub(super) log: RawLog,
@@ -27,6 +28,17 @@ pub(super) struct RawConfig {
     pub(super) outbound: RawOutbound,
     pub(super) webhooks: RawWebhooks,
     pub(super) lookup: RawLookup,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAdmission {
+    pub(super) ring_s: Option<i64>,
+    pub(super) then: Option<String>,
+    pub(super) overflow: Option<String>,
+    pub(super) queue_callers: Option<i64>,
+    pub(super) longest_wait_s: Option<i64>,
+    pub(super) hold_music: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -92,6 +104,7 @@ pub(super) struct RawSay {
     pub(super) language: Option<String>,
     pub(super) voice: Option<String>,
     pub(super) busy: Option<String>,
+    pub(super) queued: Option<String>,
     pub(super) engine_failed: Option<String>,
     pub(super) goodbye: Option<String>,
     pub(super) nobody_there: Option<String>,
@@ -164,6 +177,7 @@ pub(super) struct RawPersona {
     pub(super) name: Option<String>,
     pub(super) voice: Option<String>,
     pub(super) prompt: Option<String>,
+    pub(super) overflow: Option<String>,
     pub(super) start: RawStart,
     pub(super) rules: Vec<RawRule>,
     pub(super) variables: BTreeMap<String, String>,

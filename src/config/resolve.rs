@@ -13,8 +13,8 @@ use super::layers::{Given, Layers};
 use super::rules::May;
 use super::{
     CallConfig, Config, EngineConfig, EngineKind, EngineUrl, LatencyConfig, LogConfig, LogFilter,
-    LogFilterError, LogFormat, Personas, SayConfig, ServerConfig, Trust, lookup, outbound,
-    personas, tape, tunnel, twilio, webhooks,
+    LogFilterError, LogFormat, Personas, SayConfig, ServerConfig, Trust, admission, lookup,
+    outbound, personas, tape, tunnel, twilio, webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -30,6 +30,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
     let personas = personas::resolve(layers, &engine.extra_voices, may)?;
     check_reading(layers, &engine, &personas)?;
     Ok(Config {
+        admission: admission::resolve(layers, may)?,
         twilio: twilio::resolve(layers, &server)?,
         api_token: outbound::api_token(layers)?,
         tunnel,
@@ -319,6 +320,7 @@ fn say(layers: &Layers<'_>) -> Result<SayConfig, ConfigError> {
         language: language.unwrap_or(default.language),
         voice: word("say.voice", &raw.voice, '.', "use a voice such as Polly.Joanna")?,
         busy: sentence("say.busy", &raw.busy, default.busy)?,
+        queued: sentence("say.queued", &raw.queued, default.queued)?,
         engine_failed: sentence("say.engine_failed", &raw.engine_failed, default.engine_failed)?,
         goodbye: sentence("say.goodbye", &raw.goodbye, default.goodbye)?,
         nobody_there: sentence("say.nobody_there", &raw.nobody_there, default.nobody_there)?,

@@ -36,6 +36,24 @@ pub(super) struct May<'a> {
     pub(super) tell: bool,
 }
 
+impl May<'_> {
+    /// Whom a caller may be handed over to.
+    pub(super) fn dial_target(&self, to: &Given) -> Result<String, ConfigError> {
+        let text = &to.text;
+        let is_sip = text.strip_prefix("sip:").is_some_and(|address| address.contains('@'));
+        let is_url = text.starts_with("https://") && Url::parse(text).is_ok();
+        if !(toll::is_number(text) || is_sip || is_url) {
+            let fix = "use +15551234567, sip:NAME@HOST, or an https:// address of TwiML";
+            return Err(to.refuse("is no target of a transfer", fix));
+        }
+        if !self.dial.iter().any(|prefix| text.starts_with(prefix.as_str())) {
+            let fix = "add the beginning of it to outbound.allow";
+            return Err(to.refuse("may not be dialled", fix));
+        }
+        Ok(to.text.clone())
+    }
+}
+
 /// Checks the rules of the persona in `file`.
 pub(super) fn resolve(
     file: &Path,
@@ -185,20 +203,8 @@ impl Reader<'_> {
         Ok(Duration::from_secs(seconds.unsigned_abs()))
     }
 
-    /// Whom the caller may be handed over to.
     fn target(&self, to: &Given) -> Result<String, ConfigError> {
-        let text = &to.text;
-        let is_sip = text.strip_prefix("sip:").is_some_and(|address| address.contains('@'));
-        let is_url = text.starts_with("https://") && Url::parse(text).is_ok();
-        if !(toll::is_number(text) || is_sip || is_url) {
-            let fix = "use +15551234567, sip:NAME@HOST, or an https:// address of TwiML";
-            return Err(to.refuse("is no target of a transfer", fix));
-        }
-        if !self.may.dial.iter().any(|prefix| text.starts_with(prefix.as_str())) {
-            let fix = "add the beginning of it to outbound.allow";
-            return Err(to.refuse("may not be dialled", fix));
-        }
-        Ok(to.text.clone())
+        self.may.dial_target(to)
     }
 
     fn key(&self, name: &str) -> Origin {

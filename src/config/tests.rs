@@ -806,6 +806,33 @@ fn calls_are_made_only_as_the_configuration_allows() {
     }
 }
 
+#[test]
+fn who_waits_how_long_and_where_they_go_is_checked() {
+    let default = load_file("[admission]\n").unwrap().admission;
+    assert_eq!(default, AdmissionConfig::default());
+    let text = "[outbound]\nallow = [\"+1555\"]\n[admission]\nring_s = 0\nthen = \"overflow\"\n\
+                overflow = \"+15550123\"\n";
+    let admission = load_file(text).unwrap().admission;
+    assert_eq!((admission.ring, admission.then), (Duration::ZERO, NoSlot::Overflow));
+    for (text, problem) in [
+        ("ring_s = 13", "13 is out of range; use seconds from 0 to 12"),
+        ("then = \"hold\"", "\"hold\" is no policy; use \"busy\""),
+        ("then = \"overflow\"", "has nowhere to go; set admission.overflow"),
+        (
+            "overflow = \"+15550123\"",
+            "may not be dialled; add the beginning of it to outbound.allow",
+        ),
+        ("overflow = \"5550123\"", "is no target of a transfer"),
+        ("queue_callers = 0", "0 is out of range"),
+        ("longest_wait_s = 5", "5 is out of range; use seconds from 20 to 3600"),
+        ("hold_music = \"a.wav\"", "is heard by nobody; set admission.then = \"queue\""),
+        ("then = \"queue\"\nhold_music = \"a.wav\"", "cannot be opened"),
+    ] {
+        let message = message(&format!("[admission]\n{text}\n"));
+        assert!(message.contains(problem), "{message}");
+    }
+}
+
 const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 #[test]

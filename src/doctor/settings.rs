@@ -6,8 +6,8 @@ use serde::Serialize;
 use voice_bot_core::call::AtHorizon;
 
 use crate::config::{
-    Config, EngineConfig, EngineUrl, LatencyConfig, LogFormat, MachinePolicy, OutboundConfig,
-    SayConfig, Trust, TwilioConfig, UpgradeSignature, WebhooksConfig,
+    AdmissionConfig, Config, EngineConfig, EngineUrl, LatencyConfig, LogFormat, MachinePolicy,
+    OutboundConfig, SayConfig, Trust, TwilioConfig, UpgradeSignature, WebhooksConfig,
 };
 
 /// A value of the configuration.
@@ -24,7 +24,18 @@ const NONE: &str = "not set";
 /// All of them, in the order of the example file.
 pub(super) fn list(config: &Config) -> Vec<Setting> {
     let Config {
-        server, engine, call, latency, say, personas, log, tape, twilio, outbound, ..
+        server,
+        engine,
+        call,
+        latency,
+        say,
+        personas,
+        log,
+        tape,
+        twilio,
+        outbound,
+        admission,
+        ..
     } = config;
     let numbers = personas.numbers().map(|(number, persona)| format!("{number} {}", persona.name));
     let mut all = vec![
@@ -46,6 +57,7 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
         ("call.horizon_s", call.horizon.map_or("never".to_owned(), seconds)),
         ("call.at_horizon", at_horizon(call.at_horizon).to_owned()),
     ]);
+    all.extend(of_admission(admission));
     all.extend(of_latency(latency));
     all.extend(of_say(say));
     all.extend([
@@ -109,11 +121,24 @@ fn of_latency(latency: &LatencyConfig) -> [(&'static str, String); 5] {
     ]
 }
 
-fn of_say(say: &SayConfig) -> [(&'static str, String); 7] {
+fn of_admission(admission: &AdmissionConfig) -> [(&'static str, String); 6] {
+    let music = admission.hold_music.as_ref().map(|music| music.file.display());
+    [
+        ("admission.ring_s", seconds(admission.ring)),
+        ("admission.then", admission.then.name().to_owned()),
+        ("admission.overflow", or_none(admission.overflow.as_ref())),
+        ("admission.queue_callers", admission.queue_callers.to_string()),
+        ("admission.longest_wait_s", seconds(admission.longest_wait)),
+        ("admission.hold_music", music.map_or("its own".to_owned(), |file| file.to_string())),
+    ]
+}
+
+fn of_say(say: &SayConfig) -> [(&'static str, String); 8] {
     [
         ("say.language", say.language.clone()),
         ("say.voice", say.voice.clone().unwrap_or_else(|| "Twilio's own".to_owned())),
         ("say.busy", say.busy.clone()),
+        ("say.queued", say.queued.clone()),
         ("say.engine_failed", say.engine_failed.clone()),
         ("say.goodbye", say.goodbye.clone()),
         ("say.nobody_there", say.nobody_there.clone()),

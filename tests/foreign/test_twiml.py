@@ -99,18 +99,20 @@ def test_every_sample_is_compared(samples):
     assert {path.stem for path in samples.glob("*.xml")} == set(WRITTEN)
 
 
-@pytest.mark.parametrize("dial", [None, "+15550100"])
-def test_a_fallback_is_what_twilio_writes(tmp_path, dial):
+@pytest.mark.parametrize("dial, overflow", [(None, None), ("+15550100", None),
+                                            (None, "+15550100"), ("+15550100", "+15550123")])
+def test_a_fallback_is_what_twilio_writes(tmp_path, dial, overflow):
     sentence = "Fish & <chips>, Müller: call again."
     (tmp_path / "voice-bot.toml").write_text(
-        f'[say]\nlanguage = "en-GB"\nvoice = "Polly.Amy"\nengine_failed = "{sentence}"\n')
+        f'[say]\nlanguage = "en-GB"\nvoice = "Polly.Amy"\nengine_failed = "{sentence}"\n'
+        + (f'[outbound]\nallow = ["+1555"]\n[admission]\noverflow = "{overflow}"\n' if overflow else ""))
     words = ["--dial", dial] if dial else []
     ours = subprocess.run([programs.binary(), "number", "fallback", *words], cwd=tmp_path,
                           env={**os.environ, **programs.unset_settings()}, check=True, timeout=60,
                           stdout=subprocess.PIPE).stdout
     response = VoiceResponse()
-    if dial:
-        response.dial(dial, timeout=30)
+    if dial or overflow:
+        response.dial(dial or overflow, timeout=30)
     response.say(sentence, voice="Polly.Amy", language="en-GB")
     response.hangup()
     theirs = ElementTree.fromstring(response.to_xml())

@@ -29,6 +29,8 @@ port = {port}
 urls = [{urls}]
 handshake_timeout_s = 2
 {engine}
+[admission]
+ring_s = 0
 [call]
 engine_silence_s = 1
 {call}

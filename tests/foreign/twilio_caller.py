@@ -8,10 +8,12 @@ holds back what the caller says.
 import asyncio
 import base64
 import contextlib
+import io
 import json
 import math
 import secrets
 import time
+import wave
 import xml.etree.ElementTree as ElementTree
 
 import aiohttp
@@ -132,6 +134,8 @@ class Call:
         self._begin_stream()
         self.media, self.marks, self.clears, self.faults = [], [], 0, []  # media: (s, codes)
         self.ws, self.streams, self.over = None, 0, False
+        self.answered, self.rejected, self.dialled = False, None, None
+        self.music = []  # addresses of what was played while the caller waited
         self.sent_digits, self.announced = [], []  # what was played and said outside of streams
         self.worst_late_s = 0.0  # by how much a frame was sent later than planned
         self._spoken_until, self._said, self._held_back = 0.0, [], None
@@ -183,7 +187,8 @@ class Call:
     async def webhook(self, url, **fields):
         """Asks a webhook as Twilio does. Returns the verbs of its TwiML."""
         form = {"CallSid": self.sid, "AccountSid": self.account, "From": "+15550100",
-                "To": "+15550199", "CallStatus": "in-progress", "ApiVersion": "2010-04-01",
+                "To": "+15550199", "CallStatus": "in-progress" if self.answered else "ringing",
+                "ApiVersion": "2010-04-01",
                 "Direction": "inbound", **self.fields, **fields}
         asked = self.http.post(self.here(url), data=form, headers=self.signed(url, form))
         async with asyncio.timeout(ANSWER_S), asked as response:
@@ -197,14 +202,32 @@ class Call:
     async def dial(self, url=None):
         """Calls. What the answer wants is done, up to the first stream; the verbs are returned."""
         verbs = await self.webhook(url or f"{self.public or self.base}/twiml")
-        await self.obey(verbs)
-        return verbs
+        return await self.obey(verbs)
 
     async def obey(self, verbs):
-        """Does what TwiML wants, one verb after the other, until a stream is open or it is over."""
-        for verb in verbs:
+        """Does what TwiML wants, one verb after the other, until a stream is open or it is over.
+
+        Returns the verbs of the last document. Until something is heard the call rings.
+        """
+        for index, verb in enumerate(verbs):
+            if verb.tag == "Pause":
+                assert index == 0 or self.answered, "a pause goes on ringing only at the beginning"
+                await asyncio.sleep(int(verb.attrib["length"]))
+                continue
+            if verb.tag == "Redirect":
+                return await self.obey(await self.webhook(verb.text))
+            if verb.tag == "Reject":
+                assert index == 0 and not self.answered, "the call is answered, and charged for"
+                self.rejected, self.over = verb.attrib["reason"], True
+                return verbs
+            self.answered = self.answered or verb.tag != "Hangup"
             if verb.tag == "Say":
                 self.announced.append(verb.text)
+            elif verb.tag == "Play" and "digits" not in verb.attrib:
+                await self._hear(verb.text)
+            elif verb.tag == "Dial":
+                self.dialled = "".join(verb.itertext())
+                return verbs
             elif verb.tag == "Play":
                 self.sent_digits.append(verb.attrib["digits"])
                 await asyncio.sleep(0.25 * len(verb.attrib["digits"]))
@@ -213,10 +236,21 @@ class Call:
                 stream = verb.find("Stream")
                 await self.open(stream.attrib["url"], {
                     p.attrib["name"]: p.attrib["value"] for p in stream.findall("Parameter")})
-                return
+                return verbs
             else:
                 self.over = verb.tag == "Hangup"
-                return
+                return verbs
+        return verbs
+
+    async def _hear(self, url):
+        """Plays a WAV file as Twilio does: it must be one, and is played for as long as it lasts."""
+        async with self.http.get(self.here(url), headers=self.signed(url)) as response:
+            assert (response.status, response.content_type) == (200, "audio/wav")
+            with wave.open(io.BytesIO(await response.read())) as file:
+                seconds = file.getnframes() / file.getframerate()
+        assert 0 < seconds <= 5, "a caller whose turn it is waits for the end of the piece"
+        self.music.append(url)
+        await asyncio.sleep(seconds)
 
     async def redirect(self, twiml):
         """Leaves the stream, as a call does that is updated by the API, and obeys that TwiML."""

@@ -6,7 +6,7 @@ use voice_bot_core::id::CallId;
 use voice_bot_core::persona::{Persona, SessionKey};
 use voice_bot_core::pool::Admission;
 
-use super::super::{About, Refusal};
+use super::super::{About, Direction, Refusal};
 use super::{Admitted, Board};
 
 impl Board {
@@ -28,13 +28,18 @@ impl Board {
         self.has_room(&call, now)?;
         let admitted = self.admitted.get_mut(&call).ok_or(Refusal::Over)?;
         let key = SessionKey::of(&admitted.persona);
-        let admission = self.pool.ask(&call, &key, now);
+        let admission = match admitted.about.direction {
+            Direction::Inbound => self.pool.ask(&call, &key, now),
+            Direction::Outbound => self.pool.ask_answered(&call, &key, now),
+        };
         match admission {
             Admission::Connect => admitted.until = now + self.reserve,
             Admission::Ring | Admission::Queue { .. } => admitted.until = now + self.absent,
             Admission::Refuse => {
                 self.admitted.remove(&call);
-                return Err(Refusal::Busy);
+                let slots = self.pool.occupancy(now);
+                let well = slots.free + slots.reserved + slots.taken;
+                return Err(if well > 0 { Refusal::Busy } else { Refusal::NoEngine });
             }
         }
         Ok(admission)

@@ -139,7 +139,8 @@ async fn every_engine_is_tried_once_and_rests_when_it_fails() {
     assert_eq!(reason, EndReason::EngineUnreachable);
     assert_eq!(engine.asked.load(Ordering::Relaxed), 2);
     slots(&switchboard, (0, 0, 4)).await;
-    assert_eq!(switchboard.admit(id, persona(), About::default()).await, Err(Refusal::Busy));
+    let refused = switchboard.admit(id, persona(), About::default()).await;
+    assert_eq!(refused, Err(Refusal::NoEngine));
 }
 
 #[tokio::test]

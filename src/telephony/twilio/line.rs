@@ -13,15 +13,18 @@ use voice_bot_core::id::CallId;
 use voice_bot_core::persona::Action;
 
 use super::access::Access;
+use super::admit::Waits;
 use super::digits::are_digits;
+use super::hold::Music;
 use super::outbound::{Addresses, Order, Outbound, OutboundError};
 use super::rest::{CallState, Rest, RestError, Update, Updated};
 use super::transfer::{Transfer, TransferError, Transfers};
 use super::twiml::Twiml;
 use super::webhook::call_id;
-use super::{check, socket, webhook};
+use super::{admit, check, hold, socket, webhook};
 use crate::config::{
-    LookupConfig, OutboundConfig, Personas, SayConfig, TwilioConfig, Variables, is_name,
+    AdmissionConfig, LookupConfig, OutboundConfig, Personas, SayConfig, TwilioConfig, Variables,
+    is_name,
 };
 use crate::live::Live;
 use crate::lookup::Lookup;
@@ -43,6 +46,8 @@ pub struct LineConfig {
     pub twilio: TwilioConfig,
     /// Which calls may be made.
     pub outbound: OutboundConfig,
+    /// Who is let in when.
+    pub admission: AdmissionConfig,
     /// Whom to ask about a caller.
     pub lookup: LookupConfig,
     /// Whether words or sound of calls are recorded.
@@ -63,6 +68,8 @@ struct Parts {
     access: Access,
     outbound: Arc<Outbound>,
     transfers: Transfers,
+    waits: Waits,
+    music: Music,
     lookup: Option<Lookup>,
     waiting: Semaphore,
 }
@@ -84,8 +91,19 @@ impl Line {
         });
         let outbound = Outbound::new(rest, config.outbound.clone(), config.time_limit);
         let (outbound, transfers) = (Arc::new(outbound), Transfers::default());
+        let (waits, music) = (Waits::default(), Music::new(config.admission.hold_music.as_ref()));
         let lookup = Lookup::new(&config.lookup);
-        let parts = Parts { switchboard, config, access, outbound, transfers, lookup, waiting };
+        let parts = Parts {
+            switchboard,
+            config,
+            access,
+            outbound,
+            transfers,
+            waits,
+            music,
+            lookup,
+            waiting,
+        };
         Self(Arc::new(parts))
     }
 
@@ -93,6 +111,8 @@ impl Line {
     pub fn router(&self) -> Router {
         Router::new()
             .route("/twiml", get(webhook::incoming).post(webhook::incoming))
+            .route("/twiml/wait", post(admit::wait))
+            .route("/twiml/hold/{piece}", get(hold::piece))
             .route("/twiml/check", post(check::webhook))
             .route("/media/check/{nonce}/{proof}", get(check::socket))
             .route("/twiml/after", get(webhook::after).post(webhook::after))
@@ -261,12 +281,29 @@ impl Line {
     pub(super) fn transferred(&self, call: &CallId) -> Option<Twiml> {
         let transfer = self.0.transfers.take(call)?;
         let action = self.transferred_url();
-        Some(transfer.twiml(&action, self.0.config.outbound.ring, |say| self.voiced(say)))
+        Some(transfer.twiml(&action, self.dial_ring(), |say| self.voiced(say)))
+    }
+
+    /// How long the other end of a transfer may ring.
+    pub(super) fn dial_ring(&self) -> Duration {
+        self.0.config.outbound.ring
     }
 
     /// Where Twilio asks what to do when a transfer is over.
     pub(super) fn transferred_url(&self) -> String {
         self.below_base("twiml/transferred").into()
+    }
+
+    pub(super) fn admission(&self) -> &AdmissionConfig {
+        &self.0.config.admission
+    }
+
+    pub(super) fn waits(&self) -> &Waits {
+        &self.0.waits
+    }
+
+    pub(super) fn music(&self) -> &Music {
+        &self.0.music
     }
 
     pub(super) fn outbound(&self) -> &Arc<Outbound> {
@@ -348,7 +385,7 @@ impl Line {
         url.into()
     }
 
-    fn below_base(&self, path: &str) -> Url {
+    pub(super) fn below_base(&self, path: &str) -> Url {
         let mut url = self.0.config.base.clone();
         let folder = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{folder}/{path}"));

@@ -1,9 +1,11 @@
 //! Twilio: its TwiML, and what answers its webhooks and sockets.
 
 mod access;
+mod admit;
 pub mod check;
 mod digits;
 mod errors;
+mod hold;
 mod line;
 mod outbound;
 pub mod rest;
@@ -16,4 +18,4 @@ mod webhook;
 
 pub use line::{Line, LineConfig};
 pub use outbound::{Order, OutboundError};
-pub use transfer::TransferError;
+pub use transfer::{Target, TransferError};

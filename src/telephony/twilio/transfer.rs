@@ -16,13 +16,48 @@ const LIFETIME: Duration = Duration::from_secs(120);
 
 /// Where a call goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
+pub enum Target {
     /// A telephone number in E.164 form.
     Number(String),
     /// A SIP address.
     Sip(String),
     /// TwiML found there.
     Url(String),
+}
+
+impl Target {
+    /// The target that this names, if it names one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = text.chars().all(|letter| letter.is_ascii_graphic());
+        match text {
+            _ if !plain => None,
+            number if toll::is_number(number) => Some(Self::Number(number.to_owned())),
+            sip if sip.strip_prefix("sip:").is_some_and(|address| address.contains('@')) => {
+                Some(Self::Sip(sip.to_owned()))
+            }
+            url if url.starts_with("https://") && url::Url::parse(url).is_ok() => {
+                Some(Self::Url(url.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// What Twilio is told after what is in `twiml`: it lets that ring for so long and asks
+    /// `action` how it went, or goes on without one. Where other TwiML takes over, nothing follows.
+    #[must_use]
+    pub fn twiml(&self, twiml: Twiml, action: Option<&str>, ring: Duration) -> Twiml {
+        let dial = match self {
+            Self::Number(number) => Dial::number(number),
+            Self::Sip(address) => Dial::nouns().or_sip(Sip::new(address)),
+            Self::Url(url) => return twiml.redirect(Redirect::new(url)),
+        };
+        let dial = dial.timeout(u32::try_from(ring.as_secs()).unwrap_or(u32::MAX));
+        match action {
+            Some(action) => twiml.dial(dial.action(action)).hangup(),
+            None => twiml.dial(dial),
+        }
+    }
 }
 
 /// Why a call is not transferred.
@@ -63,18 +98,7 @@ impl Transfer {
         if say.as_ref().is_some_and(|say| say.chars().count() > TRANSFER_SAY_CHARACTERS) {
             return Err(TransferError::TooLong);
         }
-        let plain = target.chars().all(|letter| letter.is_ascii_graphic());
-        let target = match target {
-            _ if !plain => return Err(TransferError::NoTarget),
-            number if toll::is_number(number) => Target::Number(number.to_owned()),
-            sip if sip.strip_prefix("sip:").is_some_and(|address| address.contains('@')) => {
-                Target::Sip(sip.to_owned())
-            }
-            url if url.starts_with("https://") && url::Url::parse(url).is_ok() => {
-                Target::Url(url.to_owned())
-            }
-            _ => return Err(TransferError::NoTarget),
-        };
+        let target = Target::parse(target).ok_or(TransferError::NoTarget)?;
         let text = match &target {
             Target::Number(text) | Target::Sip(text) | Target::Url(text) => text,
         };
@@ -90,16 +114,7 @@ impl Transfer {
             Some(say) => Twiml::new().say(voiced(Say::new(say))),
             None => Twiml::new(),
         };
-        let ring = u32::try_from(ring.as_secs()).unwrap_or(u32::MAX);
-        match &self.target {
-            Target::Number(number) => twiml.dial(Dial::number(number).action(action).timeout(ring)),
-            Target::Sip(address) => {
-                let dial = Dial::nouns().or_sip(Sip::new(address));
-                twiml.dial(dial.action(action).timeout(ring))
-            }
-            Target::Url(url) => return twiml.redirect(Redirect::new(url)),
-        }
-        .hangup()
+        self.target.twiml(twiml, Some(action), ring)
     }
 }
 

@@ -19,11 +19,10 @@ use super::errors;
 use super::line::Line;
 use super::rest::CallStatus;
 use super::signature::Body;
-use super::tickets::Admission;
-use super::twiml::{Connect, RejectReason, Say, Stream, Twiml};
-use crate::config::{Filled, Variables};
+use super::twiml::{RejectReason, Say, Twiml};
+use crate::config::Variables;
 use crate::lookup::Question;
-use crate::switchboard::{About, Direction, NeverBegan, Refusal};
+use crate::switchboard::{About, Direction, NeverBegan};
 use crate::telemetry::Pii;
 
 /// Longest body, in bytes; Twilio's are around one thousand.
@@ -156,6 +155,9 @@ pub(super) async fn status_of_incoming(
     request: Request,
 ) -> Result<StatusCode, BadRequest> {
     let form = Form::read(&line, &line.status_url(), request).await?;
+    if CallStatus::named(form.field("CallStatus")).is_over() {
+        line.left(&form.call()?).await;
+    }
     // One that was not taken, or was long ago, is to have no record for this alone.
     line.reported(form.call()?, &form, None).await;
     Ok(StatusCode::NO_CONTENT)
@@ -206,48 +208,6 @@ pub(super) async fn machine(
 }
 
 impl Line {
-    /// Takes a call, if somebody can talk in it: with these values for the persona's variables,
-    /// then those of the webhook's fields.
-    ///
-    /// Twilio asks the action URL what comes after the stream; a compatible carrier that knows no
-    /// action goes on to the next verb, which ends the call. What is said before the stream delays
-    /// the model, which begins to read its prompt only then.
-    async fn take(
-        &self,
-        call: CallId,
-        form: &Form,
-        persona: &Persona,
-        values: &Variables,
-        direction: Direction,
-    ) -> Twiml {
-        let mut values = values.clone();
-        for name in self.personas().variables(&persona.name) {
-            if let Some(value) = form.0.get(&field_name(name)) {
-                values.entry(name.to_owned()).or_insert_with(|| value.clone());
-            }
-        }
-        let Filled { persona, opening } = self.personas().fill(persona, &values);
-        let recorded = self.announcement();
-        let (from, to) = (form.field("From").to_owned(), form.field("To").to_owned());
-        let about = About { direction, from, to, announced: recorded.is_some() };
-        let name = persona.name.clone();
-        if let Err(refusal) = self.switchboard().admit(call.clone(), persona, about).await {
-            warn!(%call, %refusal, "call not taken");
-            return match refusal {
-                Refusal::Busy | Refusal::Full | Refusal::Stopping => self.speak(&self.say().busy),
-                Refusal::Duplicate | Refusal::Over => Twiml::new().hangup(),
-            };
-        }
-        let admission = Admission { call, persona: name.clone(), comes_back: false };
-        let ticket = self.access().issue(admission);
-        let stream = Stream::new(&self.media_url(ticket.as_deref())).parameter("persona", &name);
-        let stream = stream.status_callback(&self.stream_url());
-        let sentences = recorded.into_iter().chain(opening.as_deref());
-        let say = |twiml: Twiml, sentence| twiml.say(self.voiced(Say::new(sentence)));
-        let connect = Connect::new(stream).action(&self.after_url());
-        sentences.fold(Twiml::new(), say).connect(connect).hangup()
-    }
-
     /// Puts what Twilio reports of a call on its record.
     async fn reported(&self, call: CallId, form: &Form, never_began: Option<NeverBegan>) {
         let (status, code) = (form.field("CallStatus"), form.field("ErrorCode").parse().ok());
@@ -270,7 +230,7 @@ impl Line {
     }
 
     /// One sentence, then the end.
-    fn speak(&self, sentence: &str) -> Twiml {
+    pub(super) fn speak(&self, sentence: &str) -> Twiml {
         let twiml = Twiml::new();
         let twiml = match sentence.trim() {
             "" => twiml,
@@ -309,16 +269,16 @@ fn field_name(variable: &str) -> String {
     variable.split('_').map(capital).collect::<Vec<String>>().concat()
 }
 
-fn xml(twiml: &Twiml) -> Response {
+pub(super) fn xml(twiml: &Twiml) -> Response {
     ([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], twiml.to_xml()).into_response()
 }
 
 /// The fields of a webhook, decoded once. The first of a repeated name counts.
-struct Form(BTreeMap<String, String>);
+pub(super) struct Form(BTreeMap<String, String>);
 
 impl Form {
     /// Reads a webhook that Twilio was told to send to `url`.
-    async fn read(line: &Line, url: &str, request: Request) -> Result<Self, BadRequest> {
+    pub(super) async fn read(line: &Line, url: &str, request: Request) -> Result<Self, BadRequest> {
         let (parts, body) = request.into_parts();
         let query = parts.uri.query();
         let url = query.map_or_else(|| url.to_owned(), |query| format!("{url}?{query}"));
@@ -347,11 +307,16 @@ impl Form {
         Ok(Self(first))
     }
 
-    fn field(&self, name: &str) -> &str {
+    pub(super) fn field(&self, name: &str) -> &str {
         self.0.get(name).map(String::as_str).unwrap_or_default()
     }
 
-    fn call(&self) -> Result<CallId, BadRequest> {
+    /// The field that is this variable's, if it was sent.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.0.get(&field_name(name)).map(String::as_str)
+    }
+
+    pub(super) fn call(&self) -> Result<CallId, BadRequest> {
         call_id(self.field("CallSid")).ok_or_else(|| {
             let text = "CallSid is missing or is no call name (1 to 64 letters, digits, - or _); \
                         this address is for Twilio's voice webhook";

@@ -12,3 +12,5 @@ pub mod resample;
 #[cfg(test)]
 mod signals;
 pub mod stretch;
+pub(crate) mod tone;
+pub mod tune;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::start::{ease, ramp_samples, sine};
+use super::start::ramp_samples;
 use crate::audio::frame::Rate;
+use crate::audio::tone::{ease, sine};
 
 /// Peak of a tone: -25 dBm0.
 const PEAK: f64 = 1274.0;

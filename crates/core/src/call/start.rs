@@ -1,11 +1,11 @@
 //! What the caller hears while the engine primes: a ringback tone or a clip, frame by frame.
 
-use std::f64::consts::FRAC_PI_2;
 use std::sync::Arc;
 
 use super::comfort::comfort;
 use crate::audio::frame::{Frame, Rate};
 use crate::audio::resample::Resampler;
+use crate::audio::tone::{ease, sine};
 use crate::persona::{Clip, Ringback, StartSound};
 
 /// Peak of one tone of ringback: -19 dBm0, where a sine of peak 32,636 has 3.17 dBm0 (ITU-T
@@ -174,24 +174,6 @@ pub(super) fn ramp_samples(rate: Rate) -> u64 {
     u64::from(rate.hz() * RAMP_MS / 1000)
 }
 
-/// The gain `n` samples into a rise over `ramp` samples: from 0 to 1, flat at both ends.
-pub(super) fn ease(n: u64, ramp: u64) -> f64 {
-    let way = n.min(ramp) as f64 / ramp as f64;
-    way * way * (3.0 - 2.0 * way)
-}
-
-/// The sine of `phase` parts of a circle of `parts`, within 1e-7.
-pub(super) fn sine(phase: u64, parts: u64) -> f64 {
-    let (quarter, rest) = (4 * phase / parts, 4 * phase % parts);
-    let rising = quarter.is_multiple_of(2);
-    let angle = (if rising { rest } else { parts - rest }) as f64 / parts as f64 * FRAC_PI_2;
-    let square = angle * angle;
-    // The series' terms from the 11th power down, by Horner's rule.
-    let divisors = [110.0, 72.0, 42.0, 20.0, 6.0];
-    let series = divisors.iter().fold(1.0, |sum, divisor| 1.0 - sum * square / divisor);
-    if quarter < 2 { angle * series } else { -angle * series }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,14 +202,6 @@ mod tests {
 
     fn clip(hz: u32, samples: Vec<i16>) -> StartSound {
         StartSound::Clip(Arc::new(Clip::new(hz, samples).unwrap()))
-    }
-
-    #[test]
-    fn sines_are_exact_to_seven_digits() {
-        for phase in 0..8000 {
-            let expected = (std::f64::consts::TAU * phase as f64 / 8000.0).sin();
-            assert!((sine(phase, 8000) - expected).abs() < 1e-7, "{phase}");
-        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ struct Waiter {
     call: CallId,
     key: SessionKey,
     since: Instant,
+    /// Whether they may hear ringing; the others have been answered.
+    rings: bool,
     asked: Instant,
     /// What is kept for them, to be primed.
     slot: Option<SlotId>,
@@ -69,6 +71,15 @@ impl EnginePool {
     /// What becomes of a caller who wants such a session: asked when the call comes in, and again
     /// for as long as it waits.
     pub fn ask(&mut self, call: &CallId, key: &SessionKey, now: Instant) -> Admission {
+        self.ask_as(call, key, true, now)
+    }
+
+    /// The same for a call that is answered already: it does not ring.
+    pub fn ask_answered(&mut self, call: &CallId, key: &SessionKey, now: Instant) -> Admission {
+        self.ask_as(call, key, false, now)
+    }
+
+    fn ask_as(&mut self, call: &CallId, key: &SessionKey, rings: bool, now: Instant) -> Admission {
         self.lapse(now);
         match self.waiting.place(call) {
             Some(place) => {
@@ -79,7 +90,8 @@ impl EnginePool {
             None => {
                 let (since, slot, is_queued) = (now, None, false);
                 let (call, key) = (call.clone(), key.clone());
-                self.waiting.0.push(Waiter { call, key, since, asked: now, slot, is_queued });
+                let waiter = Waiter { call, key, since, rings, asked: now, slot, is_queued };
+                self.waiting.0.push(waiter);
             }
         }
         self.assign(now);
@@ -104,7 +116,7 @@ impl EnginePool {
         let waiter = &self.waiting.0[place];
         let waited = now.saturating_duration_since(waiter.since);
         let is_late = waited >= self.config.longest_wait;
-        let rings = waited < self.config.ring && !waiter.is_queued;
+        let rings = waiter.rings && waited < self.config.ring && !waiter.is_queued;
         if let Some(slot) = waiter.slot {
             return if self.is_primed(slot, &waiter.key) {
                 Admission::Connect

@@ -205,3 +205,12 @@ fn an_engine_that_is_added_is_for_who_waits() {
     pool.add(1, now);
     assert_eq!(pool.occupancy(now).reserved, 1);
 }
+
+#[test]
+fn a_call_that_is_answered_does_not_ring() {
+    let now = crate::call::epoch();
+    let mut pool = pool(1, 1);
+    assert_eq!(pool.ask_answered(&call(1), &key("a"), now), Admission::Connect, "as it stands");
+    assert_eq!(pool.ask_answered(&call(2), &key("a"), now), Admission::Queue { ahead: 0 });
+    assert_eq!(pool.ask_answered(&call(3), &key("a"), now), Admission::Refuse, "the queue is full");
+}

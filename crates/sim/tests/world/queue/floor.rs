@@ -78,6 +78,7 @@ enum Holder {
 struct Session {
     number: u64,
     holder: Holder,
+    is_ready: bool,
     /// What it ends with once its socket is gone, if it is closing.
     closing: Option<Option<Fault>>,
 }
@@ -304,7 +305,15 @@ impl Floor {
             Admission::Connect => {
                 caller.stage = Stage::Told { by: at + ms(self.config.reserve) };
                 self.look();
-                assert!(self.callers[n].kept.is_some(), "{}: nothing is kept", self.place(n));
+                let slot = self.callers[n].kept.expect("something is kept");
+                // Before ringing and waiting are over, only what is ready is promised.
+                let may_wait = waited < ms(self.config.ring) || was_queued;
+                let session = self.engines[&slot].session.filter(|session| session.is_ready);
+                // Of one that has just broken the pool is told once its socket is gone.
+                let is_ready = session.is_some_and(|session| session.closing != Some(None));
+                let is_late = waited >= ms(self.config.longest_wait);
+                let rightly = is_ready || is_late || !may_wait;
+                assert!(rightly, "{} is promised what is not ready", self.place(n));
                 let late = if self.rng.below(30) == 0 { 40_000 } else { 3000 };
                 return self.after(100, late, Event::Stream(n));
             }
@@ -437,7 +446,7 @@ impl Floor {
         let (seed, now) = (self.seed, self.now);
         let engine = self.engines.get_mut(&slot).expect("nobody takes what is not there");
         assert!(engine.session.is_none(), "seed {seed}, {now} ms: two sessions on {slot:?}");
-        engine.session = Some(Session { number, holder, closing: None });
+        engine.session = Some(Session { number, holder, is_ready: false, closing: None });
         if engine.dead_until > now {
             self.close(slot, Some(Fault::Open(OpenError::Unreachable)));
         } else if holder == Holder::Standby {
@@ -453,7 +462,11 @@ impl Floor {
             return;
         }
         match session.holder {
-            Holder::Standby => self.pool.primed(slot, Duration::from_secs(5)),
+            Holder::Standby => {
+                let engine = self.engines.get_mut(&slot).expect("it has a session");
+                engine.session = Some(Session { is_ready: true, ..session });
+                self.pool.primed(slot, Duration::from_secs(5));
+            }
             Holder::Call(n) => self.talk(n, slot, number),
             Holder::InTheWayOf(_) => {}
         }

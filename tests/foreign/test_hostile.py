@@ -23,6 +23,8 @@ HEAD = b"GET /twiml?CallSid=CA1 HTTP/1.1\r\nHost: bot.example.com\r\n"
 @pytest.fixture
 def bot(tmp_path):
     port = programs.free_port()
+    # Each webhook is answered with a stream at once: nothing rings.
+    (tmp_path / "voice-bot.toml").write_text("[admission]\nring_s = 0\n")
     with programs.voice_bot("serve", "--demo", CALLS, "--port", port, port=port,
                             cwd=tmp_path) as program:
         yield program

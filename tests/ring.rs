@@ -145,7 +145,6 @@ async fn ringing_ends_in_time_and_what_comes_then_is_said_or_not_answered() {
         assert!(began.elapsed() >= Duration::from_secs(2));
         assert_eq!(site.waiting().await, 0);
         assert!(site.waits("CA2").await.contains("<Response><Hangup/>"), "it waits no more");
-        site.server.stop().await;
     }
 }
 

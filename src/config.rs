@@ -337,6 +337,8 @@ pub struct SayConfig {
     pub goodbye: String,
     /// Said when a caller was transferred and nobody has answered.
     pub nobody_there: String,
+    /// Said to a caller whose call has failed, before it goes on to `admission.overflow`.
+    pub overflow: String,
     /// Said before anything else where tapes keep words or sound of calls.
     pub recorded: String,
 }
@@ -352,6 +354,8 @@ impl Default for SayConfig {
             engine_failed: "Sorry, something went wrong on our side. Please call again later."
                 .to_owned(),
             nobody_there: "Sorry, nobody can take your call right now. Please call again later."
+                .to_owned(),
+            overflow: "Sorry, something went wrong on our side. I am putting you through."
                 .to_owned(),
             recorded: "This call is recorded.".to_owned(),
             goodbye: "We have run out of time. Thank you for calling. Goodbye.".to_owned(),

@@ -14,16 +14,24 @@ TEST_S = 60
 SHOWN_CHARACTERS = 6000
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "limit(seconds): how long the test may take")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """Runs `async def` tests, each on a loop of its own and not longer than TEST_S."""
+    """Runs `async def` tests, each on a loop of its own and not longer than TEST_S, or than its own
+    `pytest.mark.limit(seconds)` says."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
 
+    limit = pyfuncitem.get_closest_marker("limit")
+    seconds = limit.args[0] if limit else TEST_S
+
     async def bounded():
-        async with asyncio.timeout(TEST_S):
+        async with asyncio.timeout(seconds):
             await pyfuncitem.obj(**arguments)
 
     asyncio.run(bounded())

@@ -223,7 +223,10 @@ impl Folder {
 
     fn engines(&self, engines: &[SocketAddr], more: &str) {
         let urls: Vec<_> = engines.iter().map(|address| format!("\"ws://{address}\"")).collect();
-        self.write(&format!("[engine]\nurls = [{}]\nprobe_s = 1\n{more}\n", urls.join(", ")));
+        // A call is one from its first moment on: nothing rings.
+        let admission = "[admission]\nring_s = 0\n";
+        let urls = urls.join(", ");
+        self.write(&format!("{admission}[engine]\nurls = [{urls}]\nprobe_s = 1\n{more}\n"));
     }
 
     fn write(&self, text: &str) {

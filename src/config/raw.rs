@@ -108,6 +108,7 @@ pub(super) struct RawSay {
     pub(super) engine_failed: Option<String>,
     pub(super) goodbye: Option<String>,
     pub(super) nobody_there: Option<String>,
+    pub(super) overflow: Option<String>,
     pub(super) recorded: Option<String>,
 }
 

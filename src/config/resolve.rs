@@ -324,6 +324,7 @@ fn say(layers: &Layers<'_>) -> Result<SayConfig, ConfigError> {
         engine_failed: sentence("say.engine_failed", &raw.engine_failed, default.engine_failed)?,
         goodbye: sentence("say.goodbye", &raw.goodbye, default.goodbye)?,
         nobody_there: sentence("say.nobody_there", &raw.nobody_there, default.nobody_there)?,
+        overflow: sentence("say.overflow", &raw.overflow, default.overflow)?,
         recorded: sentence("say.recorded", &raw.recorded, default.recorded)?,
     })
 }

@@ -133,7 +133,7 @@ fn of_admission(admission: &AdmissionConfig) -> [(&'static str, String); 6] {
     ]
 }
 
-fn of_say(say: &SayConfig) -> [(&'static str, String); 8] {
+fn of_say(say: &SayConfig) -> [(&'static str, String); 9] {
     [
         ("say.language", say.language.clone()),
         ("say.voice", say.voice.clone().unwrap_or_else(|| "Twilio's own".to_owned())),
@@ -142,6 +142,7 @@ fn of_say(say: &SayConfig) -> [(&'static str, String); 8] {
         ("say.engine_failed", say.engine_failed.clone()),
         ("say.goodbye", say.goodbye.clone()),
         ("say.nobody_there", say.nobody_there.clone()),
+        ("say.overflow", say.overflow.clone()),
         ("say.recorded", say.recorded.clone()),
     ]
 }

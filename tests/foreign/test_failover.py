@@ -5,6 +5,7 @@ import json
 
 import aiohttp
 import numpy as np
+import pytest
 
 import programs
 from twilio_caller import FRAME_S, RATE, Call, to_mulaw
@@ -147,16 +148,21 @@ async def test_without_a_warm_one_the_caller_hears_tones_until_the_next_knows_wh
         assert shown["sessions"][0]["messages_before_handshake"] == 0
 
 
-async def test_without_another_engine_the_caller_is_told(tmp_path):
-    with programs.personaplex(*PRIMING) as engine, site(tmp_path, [engine], "") as bot:
+@pytest.mark.parametrize("overflow", [None, "+15550100"])
+async def test_without_another_engine_the_caller_is_told_or_goes_elsewhere(tmp_path, overflow):
+    config = f'[admission]\noverflow = "{overflow}"\n[outbound]\nallow = ["+1555"]\n'
+    with programs.personaplex(*PRIMING) as engine, \
+            site(tmp_path, [engine], config if overflow else "") as bot:
         async with Call(f"http://127.0.0.1:{bot.port}") as call:
             await call.dial()
             talk = asyncio.create_task(call.speak(bursts(6, 6, 0)))
             await lose_engine(call, [engine])
             await call.until_closed(5)
             talk.cancel()
-            twiml = await call.after()
-            assert "something went wrong" in twiml[0].text
+            said, then, *_ = await call.after()
+            assert "something went wrong" in said.text
+            assert (then.tag, then.text) == {
+                None: ("Hangup", None), "+15550100": ("Dial", overflow)}[overflow]
 
 
 async def test_before_the_model_forgets_another_goes_on_and_no_word_is_cut(tmp_path, record_property):

@@ -201,6 +201,16 @@ impl Line {
         }
     }
 
+    /// What a caller hears whose call has failed, if there is somewhere else to go.
+    pub(super) fn goes_elsewhere(&self, persona: &str) -> Option<Twiml> {
+        let target = self.overflow(persona)?;
+        let twiml = match self.say().overflow.trim() {
+            "" => Twiml::new(),
+            sentence => Twiml::new().say(self.voiced(Say::new(sentence))),
+        };
+        Some(target.twiml(twiml, Some(&self.transferred_url()), self.dial_ring()))
+    }
+
     /// Where callers of this persona go who can be served nowhere else.
     fn overflow(&self, persona: &str) -> Option<Target> {
         let personas = self.personas();

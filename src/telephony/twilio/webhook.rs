@@ -73,7 +73,7 @@ pub(super) async fn after(
     if record.is_none() {
         board.cancel(call.clone()).await;
     }
-    let reason = record.map(|record| record.reason);
+    let (reason, persona) = record.map(|record| (record.reason, record.persona)).unzip();
     info!(%call, ?reason, "stream is over");
     if reason == Some(EndReason::Transferred)
         && let Some(twiml) = line.transferred(&call)
@@ -91,6 +91,11 @@ pub(super) async fn after(
             Fate::Failed => &say.engine_failed,
         },
     };
+    let is_let_down = reason.is_none_or(|reason| reason.fate() != Fate::Done);
+    if is_let_down && let Some(twiml) = line.goes_elsewhere(&persona.unwrap_or_default()) {
+        info!(%call, "caller goes elsewhere");
+        return Ok(xml(&twiml));
+    }
     Ok(xml(&line.speak(sentence)))
 }
 

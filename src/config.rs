@@ -35,7 +35,7 @@ mod webhooks;
 
 pub use address::parse_engine_url;
 pub use admission::{AdmissionConfig, HoldMusic, NoSlot};
-pub use engine_url::{EngineKind, EngineUrl, EngineUrlError};
+pub use engine_url::{EngineKind, EngineUrl, EngineUrlError, Names};
 pub use env::{NAMES as VARIABLES, environment};
 pub use error::{ConfigError, Origin};
 pub use log::{LogFilter, LogFilterError, LogFormat};
@@ -228,7 +228,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         let url = Url::parse("ws://127.0.0.1:8998").expect("a constant that parses, see the tests");
         Self {
-            urls: vec![EngineUrl { by_name: false, kind: EngineKind::PersonaPlex, url }],
+            urls: vec![EngineUrl { names: Names::Itself, kind: EngineKind::PersonaPlex, url }],
             trust: Trust::WebRoots,
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(30),

@@ -1,6 +1,7 @@
 //! The engines and personas of a running server: read again, added, removed, found by their name.
 
 mod derived;
+mod lookup;
 mod names;
 mod reload;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use crate::engine::tls::TlsOptions;
 use crate::engine::vllm_omni::{VllmOmni, VllmOmniConfig};
 use crate::live::Live;
 use crate::switchboard::{EngineStatus, Switchboard};
-use names::{Lookup, system_lookup};
+use lookup::{Lookup, system_lookup};
 
 pub use derived::call_config;
 pub(crate) use derived::usual_personas;
@@ -41,7 +42,7 @@ pub(crate) enum FleetError {
     #[error(transparent)]
     Url(#[from] ConfigError),
     /// It names many, which the API cannot tell apart.
-    #[error("url: names of many engines (dns+ws://) belong into engine.urls")]
+    #[error("url: names of many engines (dns+ws://, srv+ws://) belong into engine.urls")]
     Many,
     /// It cannot be used.
     #[error(transparent)]
@@ -165,7 +166,7 @@ impl Fleet {
     /// [`FleetError`] when that is no address, or one of an engine that is there.
     pub(crate) async fn add(&self, url: &str) -> Result<String, FleetError> {
         let url = parse_engine_url(url)?;
-        if url.by_name {
+        if url.is_many() {
             return Err(FleetError::Many);
         }
         let mut state = self.0.state.lock().await;
@@ -249,6 +250,6 @@ pub(crate) type Configured = (EngineUrl, Arc<dyn Engine>);
 
 /// The engines that a configuration names one by one.
 pub(crate) fn configured(config: &EngineConfig) -> Result<Vec<Configured>, EndpointError> {
-    let single = config.urls.iter().filter(|url| !url.by_name);
+    let single = config.urls.iter().filter(|url| !url.is_many());
     single.map(|url| Ok((url.clone(), engine(config, url, None)?))).collect()
 }

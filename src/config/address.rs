@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use url::{Host, Url};
 
-use super::engine_url::{EngineKind, EngineUrl};
+use super::engine_url::{EngineKind, EngineUrl, Names};
 use super::error::{ConfigError, Origin, quoted};
 use super::layers::Given;
 
@@ -42,15 +42,15 @@ pub(super) fn hook_url(given: &Given) -> Result<Url, ConfigError> {
     Ok(url)
 }
 
-/// The address of one engine's server, of the kind that its scheme names; or with `dns+` before it
-/// of those at each address of a name.
+/// The address of one engine's server, of the kind that its scheme names; or with `dns+`
+/// or `srv+` before it of those that a name stands for.
 pub(super) fn engine_url(given: &Given) -> Result<EngineUrl, ConfigError> {
     const EXAMPLE: &str = "wss://127.0.0.1:8998";
     let bare = |text: &str| {
         let given = Given { text: text.to_owned(), origin: given.origin.clone() };
         parse_bare(&given, &["ws", "wss"], EXAMPLE)
     };
-    let (by_name, text) = EngineUrl::split_name(&given.text);
+    let (names, text) = Names::split(&given.text);
     let (kind, url) = match EngineKind::split(text) {
         Some((kind, address)) => (kind, bare(address)?),
         // What stands before an @ is a password, and what has no scheme no wrong one.
@@ -63,12 +63,12 @@ pub(super) fn engine_url(given: &Given) -> Result<EngineUrl, ConfigError> {
             return Err(given.origin.refuse(quoted(&public(text)), &problem, fix));
         }
     };
-    if by_name && !matches!(url.host(), Some(Host::Domain(_))) {
+    if names != Names::Itself && !matches!(url.host(), Some(Host::Domain(_))) {
         let fix =
             "use a name that has an address for each server, such as dns+ws://gpus.internal:8998";
         return Err(given.refuse("has no name", fix));
     }
-    Ok(EngineUrl { by_name, kind, url })
+    Ok(EngineUrl { names, kind, url })
 }
 
 /// Reads the address of an engine's server as the configuration would.

@@ -93,14 +93,45 @@ impl EngineKind {
     }
 }
 
-/// Stands before an address whose host is the name of many servers.
-const MARK: &str = "dns+";
+/// What the host of an engine's address stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// One server.
+    Itself,
+    /// One server at each of its addresses (A and AAAA records): `dns+` before all else.
+    Addresses,
+    /// One at each address of each service of this name (SRV records, RFC 2782): `srv+`.
+    Services,
+}
+
+impl Names {
+    const ALL: [Self; 3] = [Self::Itself, Self::Addresses, Self::Services];
+
+    const fn mark(self) -> &'static str {
+        match self {
+            Self::Itself => "",
+            Self::Addresses => "dns+",
+            Self::Services => "srv+",
+        }
+    }
+
+    /// What the text's mark says, and what follows it.
+    pub(super) fn split(text: &str) -> (Self, &str) {
+        let is_marked = |names: &Self| {
+            let mark = names.mark();
+            text.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark))
+        };
+        // The empty mark fits everything, so it comes last.
+        let names = Self::ALL.into_iter().rev().find(is_marked).unwrap_or(Self::Itself);
+        (names, &text[names.mark().len()..])
+    }
+}
 
 /// Where an engine's server is, and of what kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineUrl {
-    /// Whether each address of the host is an engine of its own: `dns+` before all else.
-    pub by_name: bool,
+    /// What its host stands for.
+    pub names: Names,
     /// What kind of server it is.
     pub kind: EngineKind,
     /// Its address: `ws` or `wss`, and a host.
@@ -108,18 +139,19 @@ pub struct EngineUrl {
 }
 
 impl EngineUrl {
-    /// Whether `dns+` stands before a text, and what follows it.
-    pub(super) fn split_name(text: &str) -> (bool, &str) {
-        match text.get(..MARK.len()) {
-            Some(mark) if mark.eq_ignore_ascii_case(MARK) => (true, &text[MARK.len()..]),
-            Some(_) | None => (false, text),
-        }
+    /// Whether it stands for many servers, which come and go.
+    #[must_use]
+    pub fn is_many(&self) -> bool {
+        self.names != Names::Itself
     }
 
-    /// The address of each engine, where all addresses of the host are engines; `None` otherwise.
+    /// One of the servers that it stands for, at that host and port; `None` if that is no host.
     #[must_use]
-    pub fn each(&self) -> Option<Self> {
-        self.by_name.then(|| Self { by_name: false, ..self.clone() })
+    pub fn one(&self, host: &str, port: u16) -> Option<Self> {
+        let mut url = self.url.clone();
+        url.set_host(Some(host)).ok()?;
+        url.set_port(Some(port)).ok()?;
+        Some(Self { names: Names::Itself, url, ..self.clone() })
     }
 
     /// Whether both are the same server, however they are written.
@@ -131,8 +163,7 @@ impl EngineUrl {
 
     /// As it is written in a configuration, with this in place of the address itself.
     pub(crate) fn with_url(&self, url: impl fmt::Display) -> String {
-        let mark = if self.by_name { MARK } else { "" };
-        format!("{mark}{}{url}", self.kind.prefix())
+        format!("{}{}{url}", self.names.mark(), self.kind.prefix())
     }
 
     fn port(&self) -> Option<u16> {
@@ -162,9 +193,9 @@ impl FromStr for EngineUrl {
     type Err = EngineUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (by_name, text) = Self::split_name(text);
+        let (names, text) = Names::split(text);
         let (kind, bare) = EngineKind::split(text).ok_or(EngineUrlError::Scheme)?;
-        Ok(Self { by_name, kind, url: Url::parse(bare)? })
+        Ok(Self { names, kind, url: Url::parse(bare)? })
     }
 }
 
@@ -192,9 +223,16 @@ mod tests {
     fn a_name_may_stand_for_many_servers_of_any_kind() {
         let many: EngineUrl = "dns+moshi-backend+ws://gpus:8998".parse().unwrap();
         assert_eq!(many.to_string(), "dns+moshi-backend+ws://gpus:8998/");
-        let each = many.each().unwrap();
-        assert_eq!(each.to_string(), "moshi-backend+ws://gpus:8998/");
-        assert_eq!(each.each(), None);
+        assert!(many.is_many());
+        let one = many.one("gpus", 9000).unwrap();
+        assert_eq!(one.to_string(), "moshi-backend+ws://gpus:9000/");
+        assert!(!one.is_many());
+        let services: EngineUrl = "SRV+wss://_personaplex._tcp.internal".parse().unwrap();
+        assert_eq!(services.names, Names::Services);
+        assert_eq!(
+            services.one("one.internal", 8998).unwrap().to_string(),
+            "wss://one.internal:8998/"
+        );
     }
 
     #[test]

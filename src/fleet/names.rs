@@ -1,32 +1,15 @@
 //! Engines behind one name: each of its addresses is one, and they come and go with its records.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::net::lookup_host;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::lookup::{DEADLINE, Found, Question};
 use super::{Fleet, Parts, Source, engine};
 use crate::config::EngineUrl;
-use crate::engine::BoxFuture;
-
-/// How long a look-up may take.
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Looks a name up: host and port.
-pub(super) type Lookup =
-    Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
-
-/// What the system says.
-pub(super) fn system_lookup() -> Lookup {
-    Arc::new(|host, port| {
-        Box::pin(async move { Ok(lookup_host((host.as_str(), port)).await?.collect()) })
-    })
-}
 
 impl Fleet {
     /// Looks the names up every so often, until the fleet is gone.
@@ -50,10 +33,11 @@ impl Fleet {
     /// Looks every name up, and has the engines at the addresses that it has now.
     pub(super) async fn resolve(&self) {
         let urls = self.0.state.lock().await.config.engine.urls.clone();
-        for (url, inner) in urls.iter().filter_map(|url| Some((url, url.each()?))) {
-            let host = inner.url.host_str().unwrap_or_default().to_owned();
-            let port = inner.url.port_or_known_default().unwrap_or_default();
-            let found = match timeout(DEADLINE, (self.0.lookup)(host.clone(), port)).await {
+        for url in urls.iter().filter(|url| url.is_many()) {
+            let host = url.url.host_str().unwrap_or_default().to_owned();
+            let port = url.url.port_or_known_default().unwrap_or_default();
+            let question = Question { names: url.names, host: host.clone(), port };
+            let found = match timeout(DEADLINE, (self.0.lookup)(question)).await {
                 Ok(Ok(found)) if !found.is_empty() => found.into_iter().collect(),
                 outcome => {
                     let error = match outcome {
@@ -65,23 +49,30 @@ impl Fleet {
                     continue;
                 }
             };
-            self.have(url, &inner, &found).await;
+            self.have(url, &found).await;
         }
     }
 
-    async fn have(&self, url: &EngineUrl, inner: &EngineUrl, found: &BTreeSet<SocketAddr>) {
+    async fn have(&self, url: &EngineUrl, found: &BTreeSet<Found>) {
         let mut state = self.0.state.lock().await;
         if state.is_given || !state.config.engine.urls.contains(url) {
             return;
         }
         let source = Source::Resolved(url.clone());
-        let names: BTreeSet<String> = found.iter().map(ToString::to_string).collect();
+        let names: BTreeSet<String> = found.iter().map(|one| one.address.to_string()).collect();
         let own = state.engines.iter().filter(|(_, from)| **from == source);
         let gone: Vec<String> =
             own.map(|(name, _)| name.clone()).filter(|name| !names.contains(name)).collect();
         let mut come = Vec::new();
-        for address in found.iter().filter(|it| !state.engines.contains_key(&it.to_string())) {
-            match engine(&state.config.engine, inner, Some(*address)) {
+        for Found { address, host } in found {
+            if state.engines.contains_key(&address.to_string()) {
+                continue;
+            }
+            let Some(one) = url.one(host, address.port()) else {
+                warn!(%address, host, "a service names no host; it is left out");
+                continue;
+            };
+            match engine(&state.config.engine, &one, Some(*address)) {
                 Ok(engine) => come.push(engine),
                 Err(error) => warn!(%address, %error, "an engine cannot be used"),
             }

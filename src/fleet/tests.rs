@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use voice_bot_core::{call, pool};
 
+use super::lookup::Found;
 use super::*;
 use crate::config::{Flags, Trust};
 use crate::switchboard::Settings;
@@ -29,9 +30,11 @@ fn fleet(config: &Config, records: &Records) -> Fleet {
         webhooks: None,
     });
     let records = Arc::clone(records);
-    let lookup: Lookup = Arc::new(move |host, port| {
-        assert_eq!((host.as_str(), port), ("gpus.internal", 8998));
+    let lookup: Lookup = Arc::new(move |question| {
+        assert_eq!((question.host.as_str(), question.port), ("gpus.internal", 8998));
         let found = records.lock().unwrap().clone();
+        let named = |address| Found { address, host: "gpus.internal".to_owned() };
+        let found = found.map(|all| all.into_iter().map(named).collect());
         Box::pin(async move { found.ok_or_else(|| io::Error::other("SERVFAIL")) })
     });
     let named = configured(&config.engine).unwrap().into_iter();

@@ -99,13 +99,21 @@ impl Board {
     }
 
     pub(super) fn engine_status(&self, now: Instant) -> Vec<EngineStatus> {
-        let status = |view: EngineView| {
+        let status = |mut view: EngineView| {
+            let slowest = view.slots.iter().filter_map(|slot| self.speed_in(slot));
+            view.real_time_factor = slowest.min_by(f32::total_cmp).or(view.real_time_factor);
             let engine = self.engines.get(&view.engine);
             let name = engine.map_or_else(String::new, |it| it.name().to_owned());
             let personas = view.slots.iter().map(|slot| self.persona_in(slot)).collect();
             EngineStatus { name, view, personas }
         };
         self.pool.engines(now).into_iter().map(status).collect()
+    }
+
+    /// How fast the engine is in the call that a slot has.
+    fn speed_in(&self, slot: &SlotView) -> Option<f32> {
+        let snapshot = *self.running.get(slot.call.as_ref()?)?.snapshot.borrow();
+        Some(snapshot?.speed?.real_time_factor)
     }
 
     /// Who talks in a slot, or is primed there.

@@ -219,14 +219,6 @@ impl EnginePool {
         self.assign(now);
     }
 
-    /// How fast the engine of this slot is.
-    pub fn speed(&mut self, slot: SlotId, real_time_factor: f32) {
-        let engine = self.engine_of(slot);
-        if let Some(health) = engine.and_then(|engine| self.engines.get_mut(&engine)) {
-            health.real_time_factor = Some(real_time_factor);
-        }
-    }
-
     /// A session was opened in this slot, which took so long.
     pub fn opened(&mut self, slot: SlotId, took: Duration) {
         let engine = self.engine_of(slot);

@@ -95,8 +95,11 @@ impl Bench {
     /// Lets time pass, waking the call at its deadlines.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
+        let mut again = 0;
         while let Some(deadline) = self.deadline.filter(|deadline| *deadline <= end) {
             assert!(deadline >= self.now, "a deadline in the past");
+            again = if deadline == self.now { again + 1 } else { 0 };
+            assert!(again < 100, "time stands still in {:?}", self.call.phase);
             self.now = deadline;
             self.input(Input::Timeout);
         }

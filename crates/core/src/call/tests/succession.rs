@@ -111,9 +111,10 @@ fn when_the_engine_is_lost_another_is_told_what_was_said_and_goes_on() {
 
 #[test]
 fn a_stalled_engine_and_one_that_stays_too_slow_are_closed_first() {
-    let mut bench = Bench::recovers(Config::default());
-    for _ in 0..2 {
-        for _ in 0..50 * 6 {
+    let engine_silence = Duration::from_millis(300);
+    let mut bench = Bench::recovers(Config { engine_silence, ..Config::default() });
+    for _ in 0..3 {
+        for _ in 0..50 {
             bench.frame();
         }
         assert_eq!(bench.phase(), Phase::Recovering(EndReason::EngineStalled));
@@ -123,9 +124,25 @@ fn a_stalled_engine_and_one_that_stays_too_slow_are_closed_first() {
         bench.engine(engine::Event::Connected(OPUS));
         bench.engine(engine::Event::Ready);
     }
-    // What the lost ones never answered, 10 s by now, is not asked of the next.
+    // What the lost ones never answered, more than one may owe, is not asked of the next.
     bench.talk(20_000, &engine_packet());
     assert_eq!(bench.phase(), Phase::Live);
+}
+
+#[test]
+fn an_engine_that_is_lost_long_after_its_last_word_does_not_keep_the_call_awake() {
+    let mut bench = Bench::recovers(Config::default());
+    bench.talk(800, &engine_packet());
+    for _ in 0..50 {
+        bench.frame();
+    }
+    bench.engine(engine::Event::Closed(Closed::Lost));
+    bench.outputs.clear();
+    // Nothing waits at the carrier any more, and the tones are not due yet.
+    bench.pass(Duration::from_millis(140));
+    assert!(bench.to_caller().is_empty(), "whether one is free is known by then");
+    bench.pass(Duration::from_millis(60));
+    assert!(!is_silent(&bench.heard()));
 }
 
 #[test]

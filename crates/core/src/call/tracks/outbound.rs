@@ -185,10 +185,11 @@ impl Outbound {
         stale
     }
 
-    /// When [`Self::pop_start`] will next give a message; the first at `first`, none if there
-    /// is nothing to play.
+    /// When [`Self::pop_start`] will next give a message; none before `first`, or if there is
+    /// nothing to play.
     pub(crate) fn start_deadline(&self, first: Instant) -> Option<Instant> {
-        self.start.as_ref().map(|_| self.governor.falls_to(START_LOW).unwrap_or(first))
+        let low = self.governor.falls_to(START_LOW);
+        self.start.as_ref().map(|_| low.map_or(first, |low| low.max(first)))
     }
 
     /// When [`Self::pop`] will next give a part of a recording for which the engine makes no room.

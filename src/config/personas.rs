@@ -85,6 +85,13 @@ impl Personas {
         self.all.values()
     }
 
+    /// Whether this is the built-in persona, and answers nobody of its own accord.
+    pub(super) fn is_spare(&self, persona: &Persona) -> bool {
+        *persona == Self::default().default
+            && self.default.name != persona.name
+            && self.numbers.values().all(|other| other.name != persona.name)
+    }
+
     /// The numbers that have a persona of their own, and that persona.
     pub fn numbers(&self) -> impl Iterator<Item = (&str, &Persona)> {
         self.numbers.iter().map(|(number, persona)| (number.as_str(), persona))

@@ -57,7 +57,8 @@ fn check_reading(
     let patience = engine.handshake_timeout;
     let reads = engine.urls.iter().any(|url| url.kind == EngineKind::PersonaPlex);
     let takes = |persona: &Persona| Reading::of(&persona.prompt).takes(Reading::FAST_STEP);
-    let hopeless = personas.iter().find(|persona| takes(persona) > patience);
+    let mut hopeless = personas.iter().filter(|persona| takes(persona) > patience);
+    let hopeless = hopeless.find(|persona| !personas.is_spare(persona));
     let Some(persona) = hopeless.filter(|_| reads) else { return Ok(()) };
     let seconds = takes(persona).as_secs() + 1;
     let problem = format!(

@@ -20,6 +20,18 @@ fn a_prompt_that_no_engine_would_have_read_in_time_is_refused() {
 }
 
 #[test]
+fn the_built_in_persona_does_not_count_where_another_answers() {
+    let hasty = "[engine]\nhandshake_timeout_s = 4\n";
+    let error = with_prompt(80, hasty).unwrap_err().to_string();
+    assert!(error.contains("persona \"assistant\", which takes a fast GPU about 6 s"), "{error}");
+    let default = format!("{hasty}[personas]\ndefault = \"sam\"\n");
+    assert!(with_prompt(80, &default).is_ok());
+    let numbers = format!("{default}[personas.numbers]\n\"+15550100\" = \"assistant\"\n");
+    assert!(with_prompt(80, &numbers).is_err());
+    assert!(with_prompt(800, &default).is_err());
+}
+
+#[test]
 fn engines_without_personas_have_no_such_limit() {
     let moshi = "[engine]\nurls = [\"moshi+ws://gpu:8998\"]\n";
     assert!(with_prompt(4000, moshi).is_ok());

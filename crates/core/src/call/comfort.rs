@@ -28,9 +28,32 @@ pub(super) fn comfort(rate: Rate, n: u64) -> i16 {
     (PEAK * gain * sine(within * pitch % hz, hz)).round() as i16
 }
 
+/// Largest sample of the noise: -50 dBFS, as quiet as a line on which nobody speaks.
+const NOISE: u64 = 100;
+
+/// Sample number `n` of the noise that is heard while an engine stalls: white, and always the same
+/// (SplitMix64's finalizer; Steele, Lea and Flood, 2014).
+pub(super) const fn noise(n: u64) -> i16 {
+    let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (((mixed >> 33) % (2 * NOISE + 1)) as i64 - NOISE as i64) as i16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn noise_is_even_and_quiet() {
+        let samples: Vec<i16> = (0..80_000).map(noise).collect();
+        let mean = samples.iter().map(|sample| f64::from(*sample)).sum::<f64>() / 80_000.0;
+        let power = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / 80_000.0;
+        assert!(mean.abs() < 1.0, "{mean}");
+        // Even between -100 and 100: its power is a third of 100 squared.
+        assert!((power.sqrt() - 58.0).abs() < 1.0, "{power}");
+        assert!(samples.iter().all(|sample| sample.unsigned_abs() <= 100));
+    }
 
     #[test]
     fn it_is_heard_at_once_and_again_and_does_not_click() {

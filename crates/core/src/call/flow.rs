@@ -17,6 +17,9 @@ use crate::turns::Side;
 /// known that none is free.
 const START_AFTER: Duration = Duration::from_millis(150);
 
+/// An engine that has answered nothing for so long has stalled.
+const STALLED: Duration = Duration::from_millis(180);
+
 impl Call {
     /// Takes what the caller said.
     pub(super) fn caller_audio(&mut self, audio: &Audio, at: Option<Duration>, now: Instant) {
@@ -58,6 +61,7 @@ impl Call {
                 self.stand_in(now);
                 self.feed(now);
                 self.play(now);
+                self.play_noise(now);
                 self.watch_speed(now);
             }
             Phase::Recovering(_) => {
@@ -78,6 +82,7 @@ impl Call {
                 self.away,
                 outbound.and_then(|track| track.governor.next_deadline()),
                 outbound.and_then(|track| track.clip_deadline()),
+                self.stalled_from().and_then(|from| outbound?.noise_deadline(from)),
                 self.inbound.as_ref().and_then(|track| track.next_deadline()),
                 self.speed.as_ref().and_then(SpeedWatch::next_deadline),
             ]
@@ -180,6 +185,30 @@ impl Call {
             }
         }
         self.send_mark(now);
+    }
+
+    /// From when on an engine in lockstep counts as stalled, if it is not heard of before.
+    fn stalled_from(&self) -> Option<Instant> {
+        let given_up =
+            self.timers.deadline(Timer::EngineSilence).filter(|_| self.away.is_none())?;
+        (given_up + STALLED).checked_sub(self.config.engine_silence)
+    }
+
+    /// A line on which the engine has stalled is not a dead one.
+    fn play_noise(&mut self, now: Instant) {
+        if self.stalled_from().is_none_or(|from| now < from) {
+            return;
+        }
+        loop {
+            let Some(outbound) = &mut self.outbound else { return };
+            match outbound.pop_noise(now) {
+                Ok(Some(audio)) => {
+                    self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
+                }
+                Ok(None) => return,
+                Err(CodecError) => return self.signal(Signal::Codec, now),
+            }
+        }
     }
 
     fn send_mark(&mut self, now: Instant) {

@@ -57,6 +57,10 @@ impl Timers {
         self.deadlines = [None; COUNT];
     }
 
+    pub(crate) fn deadline(&self, timer: Timer) -> Option<Instant> {
+        self.deadlines[timer as usize]
+    }
+
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
         self.deadlines[timer as usize].is_some()
     }

@@ -207,6 +207,11 @@ impl Governor {
         self.falls_to(left)
     }
 
+    /// Whether it has nothing to hand over, and makes nothing up.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && !self.is_speaking()
+    }
+
     /// When to look again whether the carrier has no more than `left`; none before it has anything.
     pub(crate) fn falls_to(&self, left: Duration) -> Option<Instant> {
         self.depth.falls_to(left, self.clock?)

@@ -130,6 +130,27 @@ fn a_stalled_engine_and_one_that_stays_too_slow_are_closed_first() {
 }
 
 #[test]
+fn a_line_on_which_the_engine_stalls_is_not_dead() {
+    let mut bench = Bench::recovers(Config::default());
+    bench.talk(800, &engine_packet());
+    bench.heard();
+    let mut heard = Vec::new();
+    for _ in 0..50 {
+        bench.frame();
+        heard.extend(bench.heard());
+    }
+    assert_eq!(bench.phase(), Phase::Live);
+    // The tone fades, and noise follows, with no more than 200 ms of nothing between.
+    assert!((900 * 8..1100 * 8).contains(&heard.len()), "{} ms", heard.len() / 8);
+    let last = &heard[heard.len() - 4000..];
+    assert!(last.iter().all(|sample| sample.unsigned_abs() <= 110), "it is quiet");
+    assert!(last.chunks(160).all(|frame| frame.iter().any(|sample| *sample != 0)), "not dead");
+    // An engine that comes back is heard at once, and nothing is left of the noise.
+    bench.talk(800, &engine_packet());
+    assert!(!is_silent(&bench.heard()[800..]));
+}
+
+#[test]
 fn an_engine_that_is_lost_long_after_its_last_word_does_not_keep_the_call_awake() {
     let mut bench = Bench::recovers(Config::default());
     bench.talk(800, &engine_packet());

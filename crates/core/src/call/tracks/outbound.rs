@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::codec::{CodecError, Sink, Source, ms, working_rate};
 use crate::audio::frame::{FRAME, FRAME_MS, Frame, Rate};
 use crate::audio::level::{Level, is_silent};
+use crate::call::comfort::noise;
 use crate::call::start::StartPlayer;
 use crate::leg::{Audio, Format};
 use crate::pace::governor::{self, Governor, Verdict};
@@ -52,6 +53,8 @@ pub(crate) struct Outbound {
     clip: Option<StartPlayer>,
     /// Of what was given out last, in milliseconds.
     given_ms: u64,
+    /// Samples of noise that were played.
+    noise: u64,
 }
 
 impl Outbound {
@@ -74,6 +77,7 @@ impl Outbound {
             heard: Vec::new(),
             clip: None,
             given_ms: 0,
+            noise: 0,
         })
     }
 
@@ -163,6 +167,26 @@ impl Outbound {
     pub(crate) fn begin_comfort(&mut self) {
         self.start = Some(StartPlayer::comfort(self.rate));
         self.start_has_begun = false;
+    }
+
+    /// The next piece of noise for a line on which the engine has stalled, if one is due.
+    pub(crate) fn pop_noise(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
+        if !self.governor.is_idle() || self.governor.carrier_depth(now) > START_LOW {
+            return Ok(None);
+        }
+        let size = self.rate.frame_samples() as u64;
+        let samples = (self.noise..self.noise + size).map(noise).collect();
+        self.noise += size;
+        match Frame::new(self.rate, samples) {
+            Some(frame) => self.start_frame(None, &frame, now),
+            None => Ok(None),
+        }
+    }
+
+    /// When [`Self::pop_noise`] will next give a piece; none before `first`.
+    pub(crate) fn noise_deadline(&self, first: Instant) -> Option<Instant> {
+        let low = self.governor.falls_to(START_LOW);
+        self.governor.is_idle().then(|| low.map_or(first, |low| low.max(first)))
     }
 
     /// What ends the sound before the engine's, if it can be heard.

@@ -169,9 +169,10 @@ impl Outbound {
         self.start_has_begun = false;
     }
 
-    /// The next piece of noise for a line on which the engine has stalled, if one is due.
+    /// The next piece of noise for a line on which the engine has stalled, if one is due: none is
+    /// sent ahead, so that it does not hold up the engine when it comes back.
     pub(crate) fn pop_noise(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
-        if !self.governor.is_idle() || self.governor.carrier_depth(now) > START_LOW {
+        if !self.governor.is_idle() || !self.governor.carrier_depth(now).is_zero() {
             return Ok(None);
         }
         let size = self.rate.frame_samples() as u64;
@@ -185,7 +186,7 @@ impl Outbound {
 
     /// When [`Self::pop_noise`] will next give a piece; none before `first`.
     pub(crate) fn noise_deadline(&self, first: Instant) -> Option<Instant> {
-        let low = self.governor.falls_to(START_LOW);
+        let low = self.governor.falls_to(Duration::ZERO);
         self.governor.is_idle().then(|| low.map_or(first, |low| low.max(first)))
     }
 

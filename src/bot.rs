@@ -90,6 +90,7 @@ impl VoiceBot {
             call,
             pool,
             max_calls: CONVERSATIONS,
+            recordings: None,
             tapes: None,
             probe: None,
             standbys: Vec::new(),

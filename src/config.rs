@@ -21,6 +21,7 @@ mod nearest;
 mod outbound;
 mod personas;
 mod raw;
+mod recording;
 mod resolve;
 mod rules;
 mod secret;
@@ -42,6 +43,7 @@ pub use log::{LogFilter, LogFilterError, LogFormat};
 pub use lookup::LookupConfig;
 pub use outbound::{MachinePolicy, OutboundConfig};
 pub use personas::Personas;
+pub use recording::{RecordingConfig, RecordingFormat};
 pub use rules::{TRANSFER_SAY_CHARACTERS, are_keys};
 pub use secret::Secret;
 pub use tape::{TapeConfig, TapeFlags};
@@ -114,6 +116,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What is recorded.
     pub tape: TapeConfig,
+    /// Where recordings are kept.
+    pub recording: RecordingConfig,
     /// The Twilio account, and which requests are taken for Twilio's.
     pub twilio: TwilioConfig,
     /// Which calls may be made.
@@ -339,7 +343,7 @@ pub struct SayConfig {
     pub nobody_there: String,
     /// Said to a caller whose call has failed, before it goes on to `admission.overflow`.
     pub overflow: String,
-    /// Said before anything else where tapes keep words or sound of calls.
+    /// Said before anything else where calls are recorded, or tapes keep words or sound of them.
     pub recorded: String,
 }
 

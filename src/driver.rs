@@ -21,6 +21,7 @@ use voice_bot_core::pool::Fault;
 use voice_bot_core::record::CallRecord;
 
 use crate::port::CallerPort;
+use crate::recordings::Reel;
 use crate::tape::Taper;
 use crate::telemetry::Pii;
 use crate::webhooks::Webhooks;
@@ -79,6 +80,7 @@ pub struct Driver {
     observers: Observers,
     teller: Teller,
     tape: Option<Taper>,
+    reel: Option<Reel>,
     shown: Option<Instant>,
     lost: Lost,
 }
@@ -103,14 +105,33 @@ impl Driver {
     ) -> Self {
         let teller = Teller::new(id.as_str(), observers.webhooks.take(), now());
         let engine = Legs::new(opener);
-        let (own, tape, shown, lost) = (VecDeque::new(), None, None, Lost::default());
-        Self { id, call, caller, engine, orders, own, observers, teller, tape, shown, lost }
+        Self {
+            id,
+            call,
+            caller,
+            engine,
+            orders,
+            own: VecDeque::new(),
+            observers,
+            teller,
+            tape: None,
+            reel: None,
+            shown: None,
+            lost: Lost::default(),
+        }
     }
 
     /// Records on this tape what the call is told.
     #[must_use]
     pub fn with_tape(mut self, tape: Option<Taper>) -> Self {
         self.tape = tape;
+        self
+    }
+
+    /// Keeps the recording of the call there, if its persona wants one.
+    #[must_use]
+    pub fn with_reel(mut self, reel: Option<Reel>) -> Self {
+        self.reel = reel;
         self
     }
 
@@ -168,6 +189,11 @@ impl Driver {
                     drop(self.observers.events.send((self.id.clone(), event)));
                 }
                 Output::Act(act) => self.act(act),
+                Output::Recording(stretch) => {
+                    if let Some(reel) = &mut self.reel {
+                        reel.put(stretch);
+                    }
+                }
                 Output::Timeout(deadline) => {
                     return ended.map_or(Obeyed::Until(deadline), Obeyed::Ended);
                 }

@@ -13,6 +13,7 @@ mod listen;
 mod live;
 mod lookup;
 pub mod port;
+pub mod recordings;
 pub mod serve;
 pub mod switchboard;
 pub mod tape;

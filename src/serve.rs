@@ -21,6 +21,7 @@ use crate::engine::socket::EndpointError;
 use crate::fleet::{self, Engines, Fleet, usual_personas};
 use crate::listen;
 use crate::live::Live;
+use crate::recordings::Recordings;
 use crate::switchboard::{Settings, Switchboard};
 use crate::tape::Tapes;
 use crate::telephony::twilio::{Line, LineConfig};
@@ -31,7 +32,7 @@ use crate::webhooks::{Webhooks, WebhooksError};
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long Twilio may take to ask what to tell a caller whose stream has just ended.
 const LAST_QUESTIONS: Duration = Duration::from_secs(1);
-/// How long the last lines of tapes may take to be written.
+/// How long the last lines of tapes, and the last seconds of recordings, may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(5);
 /// What rules want done outside of their calls may wait so often.
 const ACTS: usize = 1024;
@@ -76,6 +77,7 @@ pub struct Server {
     fleet: Fleet,
     line: Line,
     readiness: Readiness,
+    recordings: Recordings,
     tapes: Option<Tapes>,
     webhooks: Option<Webhooks>,
     grace: Duration,
@@ -121,6 +123,7 @@ impl Server {
         warn_of_long_prompts(config);
         let webhooks = Webhooks::start(&config.webhooks)?;
         let tapes = Tapes::new(&config.tape);
+        let recordings = Recordings::new(&config.recording, None);
         let (acts, wanted) = mpsc::channel(ACTS);
         let switchboard = Switchboard::start(Settings {
             engines,
@@ -129,6 +132,7 @@ impl Server {
             probe: config.engine.probe,
             standbys: usual_personas(&config.personas),
             max_calls: config.server.max_calls,
+            recordings: Some(recordings.clone()),
             tapes: tapes.clone(),
             acts: Some(acts),
             webhooks: webhooks.clone(),
@@ -160,6 +164,7 @@ impl Server {
             fleet,
             line,
             readiness,
+            recordings,
             tapes,
             webhooks,
             grace,
@@ -212,6 +217,7 @@ impl Server {
         if talking {
             sleep(LAST_QUESTIONS).await;
         }
+        self.recordings.written(LAST_LINES).await;
         if let Some(tapes) = &self.tapes {
             tapes.written(LAST_LINES).await;
         }

@@ -24,6 +24,7 @@ use voice_bot_core::record::{CallRecord, Report};
 
 use crate::engine::Engine;
 use crate::port::CallerPort;
+use crate::recordings::Recordings;
 use crate::tape::Tapes;
 use crate::webhooks::Webhooks;
 use board::Board;
@@ -52,7 +53,9 @@ pub struct Settings {
     pub standbys: Vec<Persona>,
     /// Most calls at once.
     pub max_calls: usize,
-    /// Where calls are recorded, if they are.
+    /// Where recordings are kept; nowhere, if not told.
+    pub recordings: Option<Recordings>,
+    /// Where calls are taped, if they are.
     pub tapes: Option<Tapes>,
     /// Who does what personas' rules want done outside of their calls, if somebody does.
     pub acts: Option<mpsc::Sender<(CallId, Action)>>,

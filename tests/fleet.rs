@@ -282,7 +282,7 @@ async fn an_engine_with_other_settings_is_not_connected_to_before_its_call_is_ov
     let engine = demo(quick(Behaviour::Tone)).await;
     let folder = Folder::new(&engine, "warm = 1");
     let site = folder.open().await;
-    let call = site.call(Duration::from_secs(2));
+    let call = site.call(Duration::from_secs(5));
     site.are(&[EngineState::Busy]).await;
     folder.engines(&[engine.address()], "warm = 1\nhandshake_timeout_s = 59");
     site.api(200, "POST", "/api/reload", "").await;

@@ -214,7 +214,11 @@ impl World {
                 assert!(self.engine_open, "audio for an engine that is not open");
                 assert_ne!(audio, Audio::Opus(Vec::new()), "an empty packet");
             }
-            Output::Caller(_) | Output::Event(_) | Output::Act(_) | Output::Timeout(_) => {}
+            Output::Caller(_)
+            | Output::Event(_)
+            | Output::Act(_)
+            | Output::Recording(_)
+            | Output::Timeout(_) => {}
         }
     }
 }

@@ -11,6 +11,7 @@ use voice_bot::config::{Config, Flags, TapeConfig, TunnelFlags, environment};
 use voice_bot::engine::Engine;
 use voice_bot::engine::demo::{DemoOptions, DemoServer};
 use voice_bot::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
+use voice_bot::recordings::Recordings;
 #[cfg(feature = "ngrok")]
 use voice_bot::serve::local_address;
 use voice_bot::serve::{base_url, local_url};
@@ -79,6 +80,7 @@ pub(super) fn prepare(args: Args) -> anyhow::Result<Ready> {
 pub(super) async fn run(Ready { config, demo, flags }: Ready) -> anyhow::Result<()> {
     telemetry::init(&config.log)?;
     prepare_tapes(&config.tape)?;
+    prepare_recordings(&config)?;
     let address = config.server.listen();
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("server.port: cannot listen on {address}; choose another with --host or --port")
@@ -132,7 +134,24 @@ async fn open_tunnel(
     Ok((config, Some(tunnel)))
 }
 
-/// Makes sure that calls can be recorded, if they are to be, and says that they are.
+/// Makes sure that recordings can be kept, if a persona wants them.
+pub(super) fn prepare_recordings(config: &Config) -> anyhow::Result<()> {
+    let recorded: Vec<&str> = config
+        .personas
+        .iter()
+        .filter(|persona| persona.record)
+        .map(|persona| persona.name.as_str())
+        .collect();
+    if recorded.is_empty() {
+        return Ok(());
+    }
+    Recordings::new(&config.recording, None).prepare().context("recordings")?;
+    let (dir, personas) = (config.recording.dir.display(), recorded.join(", "));
+    info!(%dir, personas, "calls of these personas are recorded");
+    Ok(())
+}
+
+/// Makes sure that calls can be taped, if they are to be, and says that they are.
 ///
 /// # Errors
 /// When nothing can be put into the folder.

@@ -282,7 +282,8 @@ fn read_persona(
     let defaults = variables::defaults(file, &raw.variables)?;
     let template = Template::new(&prompt, start.say.as_ref(), &defaults)?;
     let persona = Persona::new(name.text, voice.text, prompt.text);
-    let persona = Persona { start: start.sound, rules, ..persona };
+    let record = raw.record.unwrap_or_default();
+    let persona = Persona { start: start.sound, rules, record, ..persona };
     let persona = template.fill(&persona, &Variables::new()).persona;
     Ok(Found { persona, template, overflow: overflow.transpose()? })
 }

@@ -24,6 +24,7 @@ pub(super) struct RawConfig {
     pub(super) personas: RawPersonas,
     pub(super) log: RawLog,
     pub(super) tape: RawTape,
+    pub(super) recording: RawRecording,
     pub(super) twilio: RawTwilio,
     pub(super) outbound: RawOutbound,
     pub(super) webhooks: RawWebhooks,
@@ -179,6 +180,7 @@ pub(super) struct RawPersona {
     pub(super) voice: Option<String>,
     pub(super) prompt: Option<String>,
     pub(super) overflow: Option<String>,
+    pub(super) record: Option<bool>,
     pub(super) start: RawStart,
     pub(super) rules: Vec<RawRule>,
     pub(super) variables: BTreeMap<String, String>,
@@ -307,4 +309,12 @@ fn in_words(message: &str) -> String {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `[recording]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawRecording {
+    pub(super) dir: Option<String>,
+    pub(super) format: Option<String>,
 }

@@ -14,7 +14,7 @@ use super::rules::May;
 use super::{
     CallConfig, Config, EngineConfig, EngineKind, EngineUrl, LatencyConfig, LogConfig, LogFilter,
     LogFilterError, LogFormat, Personas, SayConfig, ServerConfig, Trust, admission, lookup,
-    outbound, personas, tape, tunnel, twilio, webhooks,
+    outbound, personas, recording, tape, tunnel, twilio, webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -45,6 +45,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
         say: say(layers)?,
         log: log(layers)?,
         tape: tape::resolve(layers)?,
+        recording: recording::resolve(layers)?,
     })
 }
 

@@ -32,6 +32,7 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
         personas,
         log,
         tape,
+        recording,
         twilio,
         outbound,
         admission,
@@ -70,6 +71,8 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
         ("tape.words", tape.words.to_string()),
         ("tape.audio", tape.audio.to_string()),
         ("tape.max_mb", (tape.max_bytes / 1_000_000).to_string()),
+        ("recording.dir", recording.dir.display().to_string()),
+        ("recording.format", recording.format.extension().to_owned()),
     ]);
     all.extend(of_twilio(twilio));
     all.extend(of_outbound(outbound));

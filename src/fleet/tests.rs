@@ -25,6 +25,7 @@ fn fleet(config: &Config, records: &Records) -> Fleet {
         probe: None,
         standbys: Vec::new(),
         max_calls: 10,
+        recordings: None,
         tapes: None,
         acts: None,
         webhooks: None,

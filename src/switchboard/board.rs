@@ -27,6 +27,7 @@ use crate::config::EventKind;
 use crate::driver::{Driver, Observers, Order};
 use crate::engine::{BoxFuture, Engine};
 use crate::port::CallerPort;
+use crate::recordings::Recordings;
 use crate::tape::Tapes;
 use crate::webhooks::{self, Webhooks};
 
@@ -82,6 +83,7 @@ pub(super) struct Board {
     probe: Arc<Notify>,
     call: call::Config,
     max_calls: usize,
+    recordings: Option<Recordings>,
     tapes: Option<Tapes>,
     acts: Option<mpsc::Sender<(CallId, Action)>>,
     webhooks: Option<Webhooks>,
@@ -154,6 +156,7 @@ impl Board {
             probe: Arc::default(),
             call: settings.call,
             max_calls: settings.max_calls,
+            recordings: settings.recordings,
             tapes: settings.tapes,
             acts: settings.acts,
             webhooks: settings.webhooks,
@@ -311,6 +314,8 @@ impl Board {
         self.tell(EventKind::CallStarted, &id, started);
         let tape = |tapes: &Tapes| tapes.start(&id, &persona, &self.call, now);
         let tape = self.tapes.as_ref().map(tape);
+        let recordings = self.recordings.as_ref().filter(|_| persona.record);
+        let reel = recordings.map(|recordings| recordings.start(&id));
         let call = Call::new(id.clone(), persona, self.call.clone(), now);
         let opener = {
             let (id, requests) = (id.clone(), self.requests.clone());
@@ -318,8 +323,8 @@ impl Board {
                 Box::pin(open(requests.clone(), id.clone(), wanted)) as BoxFuture<'static, _>
             })
         };
-        let driver =
-            Driver::new(id.clone(), call, caller, opener, orders, observers).with_tape(tape);
+        let driver = Driver::new(id.clone(), call, caller, opener, orders, observers);
+        let driver = driver.with_tape(tape).with_reel(reel);
         let (snapshot, waiting) = (shown, Vec::new());
         let running = Running { about, persona: name, orders: ordering, snapshot, waiting };
         self.running.insert(id.clone(), running);

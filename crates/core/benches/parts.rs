@@ -237,7 +237,8 @@ impl FarEnds {
                 other @ (Output::Caller(_)
                 | Output::Engine(_)
                 | Output::Event(_)
-                | Output::Act(_)) => {
+                | Output::Act(_)
+                | Output::Recording(_)) => {
                     black_box(other);
                 }
             }

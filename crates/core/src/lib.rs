@@ -33,6 +33,7 @@
 //!             Output::Engine(command) => println!("to the engine: {command:?}"),
 //!             Output::Event(event) => println!("{event:?}"),
 //!             Output::Act(act) => println!("for the carrier: {act:?}"),
+//!             Output::Recording(stretch) => println!("to be kept, from {}", stretch.at),
 //!             Output::Timeout(_deadline) => break,
 //!         }
 //!     }
@@ -52,6 +53,7 @@ pub mod persona;
 pub mod pool;
 pub mod rate;
 pub mod record;
+pub mod recording;
 pub mod tape;
 pub mod toll;
 pub mod turns;

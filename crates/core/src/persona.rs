@@ -29,10 +29,12 @@ pub struct Persona {
     pub start: StartSound,
     /// What it does of its own accord.
     pub rules: Arc<[Rule]>,
+    /// Whether its calls are recorded.
+    pub record: bool,
 }
 
 impl Persona {
-    /// A persona that starts in silence and has no rules.
+    /// A persona that starts in silence, has no rules and is not recorded.
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -40,7 +42,8 @@ impl Persona {
         prompt: impl Into<String>,
     ) -> Self {
         let (name, voice, prompt) = (name.into(), voice.into(), prompt.into());
-        Self { name, voice, prompt, start: StartSound::Silence, rules: Arc::default() }
+        let (start, rules) = (StartSound::Silence, Arc::default());
+        Self { name, voice, prompt, start, rules, record: false }
     }
 
     /// The same in the middle of a call in which it has said this already, for a session that goes

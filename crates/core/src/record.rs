@@ -10,6 +10,7 @@ use crate::id::CallId;
 use crate::leg::{caller, engine};
 use crate::pace::speed::Speed;
 use crate::pace::{clock, governor};
+use crate::recording::Lacks;
 use crate::turns::Duplex;
 
 /// Why a call ended. A closed list: it is stored, shown and counted.
@@ -276,6 +277,8 @@ pub struct CallRecord {
     pub holds: u64,
     /// Sessions that followed another in the middle of the call, the first ones.
     pub successions: Vec<Succession>,
+    /// What the recording lacks; `None` of a call that was not recorded.
+    pub recording: Option<Lacks>,
     /// Whether the caller was told, before anything else, that the call is recorded.
     pub announced: bool,
     /// What the carrier reported of the call besides, oldest first.
@@ -307,6 +310,7 @@ impl CallRecord {
             left_undone: 0,
             holds: 0,
             successions: Vec::new(),
+            recording: None,
             announced: false,
             reports: Vec::new(),
         }

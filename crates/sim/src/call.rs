@@ -4,17 +4,20 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use voice_bot_core::audio::mulaw;
 use voice_bot_core::call::{Call, Event, Input, Output};
 use voice_bot_core::leg::engine::{Closed, Link, OpenError};
 use voice_bot_core::leg::{Audio, Format, caller, engine};
 use voice_bot_core::persona::Persona;
 use voice_bot_core::record::CallRecord;
+use voice_bot_core::recording::Stretch;
 use voice_bot_core::wire::personaplex::{Client, request_target};
 use voice_bot_core::wire::twilio::{Decoder, Encoder, Received};
 
 use crate::message::{Message, Node, Outbox, Place};
 use crate::report::Report;
 use crate::scenario::Scenario;
+use crate::signal::Ear;
 
 /// What PersonaPlex promises.
 const LINK: Link = Link { format: Format::Opus, lockstep: true };
@@ -65,6 +68,9 @@ struct Watch {
     opens: u64,
     closes: u64,
     max_queued: Duration,
+    /// Samples of the recording, and what is heard on its channels.
+    recorded: u64,
+    ears: [Ear; 2],
     violations: Vec<String>,
 }
 
@@ -110,6 +116,7 @@ impl CallNode {
                 Output::Caller(command) => self.tell_caller(command, out),
                 Output::Engine(command) => self.tell_engine(command, out),
                 Output::Event(event) => self.note(event),
+                Output::Recording(stretch) => self.watch.keep(&stretch),
                 Output::Act(act) => self.watch.violation(format!("{act:?} of no rule")),
                 Output::Timeout(deadline) => {
                     if let Some(past) = deadline.filter(|deadline| *deadline < now) {
@@ -313,6 +320,7 @@ impl Node for CallNode {
         report.events = self.watch.events;
         report.words.clone_from(&self.watch.words);
         report.max_queued = self.watch.max_queued;
+        report.recorded = self.watch.ears.each_ref().map(|ear| ear.onsets().to_vec());
         let counters = self.client.counters();
         report.packets_sent = counters.packets_sent;
         report.packets_received = counters.packets_received;
@@ -325,6 +333,19 @@ impl Node for CallNode {
 }
 
 impl Watch {
+    fn keep(&mut self, stretch: &Stretch) {
+        if stretch.at != self.recorded {
+            let (at, due) = (stretch.at, self.recorded);
+            self.violation(format!("a stretch of the recording at {at} in place of {due}"));
+        }
+        self.recorded += stretch.samples.len() as u64 / 2;
+        for (channel, ear) in self.ears.iter_mut().enumerate() {
+            let samples: Vec<i16> =
+                stretch.samples.iter().skip(channel).step_by(2).copied().collect();
+            ear.hear(&mulaw::encode_all(&samples));
+        }
+    }
+
     fn violation(&mut self, what: String) {
         if self.violations.len() < MAX_VIOLATIONS {
             self.violations.push(what);

@@ -41,6 +41,8 @@ pub struct Report {
     pub said: Vec<Duration>,
     /// When beeps began that the caller heard.
     pub heard: Vec<Duration>,
+    /// When beeps begin in the recording: the caller's, and those that the caller heard.
+    pub recorded: [Vec<Duration>; 2],
     /// The syllables that the caller said, if it talked.
     pub syllables: Vec<Syllable>,
     /// How far what the caller heard lagged behind what it said, for each syllable that came back
@@ -107,6 +109,7 @@ impl Report {
             spoken: Duration::ZERO,
             said: Vec::new(),
             heard: Vec::new(),
+            recorded: Default::default(),
             syllables: Vec::new(),
             lags: Vec::new(),
             carrier: PlayStats::default(),

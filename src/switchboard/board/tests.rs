@@ -67,6 +67,7 @@ fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
             call,
             pool,
             max_calls: 10,
+            recordings: None,
             tapes: None,
             probe: None,
             standbys: Vec::new(),

@@ -35,6 +35,8 @@ const MOST: usize = 10_000;
 #[derive(Debug, Clone)]
 struct Wait {
     persona: String,
+    /// What is said of recording before anything else.
+    announcement: Option<String>,
     /// What is said before the stream.
     opening: Option<String>,
     /// Nothing rings any more: the call was made by us, or has been in the queue.
@@ -100,10 +102,12 @@ impl Line {
         }
         let Filled { persona, opening } = self.personas().fill(persona, &values);
         let (from, to) = (form.field("From").to_owned(), form.field("To").to_owned());
-        let announced = self.announcement().is_some();
+        let announcement = self.announcement(&persona).map(str::to_owned);
+        let announced = announcement.is_some();
         let about = About { direction, from, to, announced };
         let wait = Wait {
             persona: persona.name.clone(),
+            announcement,
             opening,
             answered: direction == Direction::Outbound,
             told: None,
@@ -149,8 +153,8 @@ impl Line {
         let stream = Stream::new(&self.media_url(ticket.as_deref()));
         let stream = stream.parameter("persona", &wait.persona);
         let stream = stream.status_callback(&self.stream_url());
-        let sentences = self.announcement().into_iter().chain(wait.opening.as_deref());
-        let say = |twiml: Twiml, sentence| twiml.say(self.voiced(Say::new(sentence)));
+        let sentences = wait.announcement.iter().chain(&wait.opening);
+        let say = |twiml: Twiml, sentence: &String| twiml.say(self.voiced(Say::new(sentence)));
         let connect = Connect::new(stream).action(&self.after_url());
         sentences.fold(Twiml::new(), say).connect(connect).hangup()
     }

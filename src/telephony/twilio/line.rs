@@ -10,7 +10,7 @@ use tracing::warn;
 use url::Url;
 use voice_bot_core::call::{Control, Phase};
 use voice_bot_core::id::CallId;
-use voice_bot_core::persona::Action;
+use voice_bot_core::persona::{Action, Persona};
 
 use super::access::Access;
 use super::admit::Waits;
@@ -50,7 +50,7 @@ pub struct LineConfig {
     pub admission: AdmissionConfig,
     /// Whom to ask about a caller.
     pub lookup: LookupConfig,
-    /// Whether words or sound of calls are recorded.
+    /// Whether words or sound of all calls are kept.
     pub recorded: bool,
     /// How long a call that is made may last.
     pub time_limit: Duration,
@@ -365,9 +365,10 @@ impl Line {
     }
 
     /// What callers are told of recording before anything else, if they are recorded and told.
-    pub(super) fn announcement(&self) -> Option<&str> {
+    pub(super) fn announcement(&self, persona: &Persona) -> Option<&str> {
         let sentence = self.say().recorded.trim();
-        (self.0.config.recorded && !sentence.is_empty()).then_some(sentence)
+        let recorded = self.0.config.recorded || persona.record;
+        (recorded && !sentence.is_empty()).then_some(sentence)
     }
 
     pub(super) fn lookup(&self) -> Option<&Lookup> {

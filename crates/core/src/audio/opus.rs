@@ -35,11 +35,13 @@ pub enum OpusError {
         /// The frame's rate.
         got: Rate,
     },
-    /// PCM that is not 80 ms at 24 kHz.
-    #[error("{samples} samples given to the server's Opus encoder: give it {SERVER_SAMPLES}")]
+    /// PCM of another length than an encoder's packets have.
+    #[error("{samples} samples given to an Opus encoder: give it {wanted}")]
     Length {
         /// How many samples were given.
         samples: usize,
+        /// How many it takes.
+        wanted: usize,
     },
     /// A packet of no bytes, which a decoder would take for one that got lost.
     #[error("Opus packet of 0 bytes: leave it out, or conceal a loss")]
@@ -172,9 +174,54 @@ impl ServerEncoder {
     /// [`OpusError::Length`] for any other number of samples.
     pub fn encode(&mut self, samples: &[i16]) -> Result<Vec<u8>, OpusError> {
         if samples.len() != SERVER_SAMPLES {
-            return Err(OpusError::Length { samples: samples.len() });
+            return Err(OpusError::Length { samples: samples.len(), wanted: SERVER_SAMPLES });
         }
         Ok(self.0.encode_vec(samples, PACKET_FRAMES * FRAME_BYTES)?)
+    }
+}
+
+/// Encodes what is kept of a call: both sides, in packets of 60 ms.
+#[derive(Debug)]
+pub struct StereoEncoder {
+    encoder: opus::Encoder,
+    samples: usize,
+}
+
+impl StereoEncoder {
+    /// By how much what it encodes is delayed, in samples at 48 kHz (RFC 7845, section 4.2).
+    pub const LOOKAHEAD: u16 = 312;
+
+    /// An encoder of samples at `rate`, at the beginning of a stream.
+    ///
+    /// # Errors
+    /// [`OpusError::Library`] without memory.
+    pub fn new(rate: Rate) -> Result<Self, OpusError> {
+        let mut encoder = opus::Encoder::new(rate.hz(), Channels::Stereo, Application::Voip)?;
+        let bits_per_second = match rate {
+            Rate::Hz8000 => 32_000,
+            Rate::Hz16000 => 48_000,
+            Rate::Hz24000 => 64_000,
+        };
+        encoder.set_bitrate(Bitrate::Bits(bits_per_second))?;
+        encoder.set_complexity(0)?;
+        Ok(Self { encoder, samples: 3 * rate.frame_samples() })
+    }
+
+    /// Samples of either channel in a packet.
+    #[must_use]
+    pub const fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// Encodes as many samples of either channel, left and right by turns, into one packet.
+    ///
+    /// # Errors
+    /// [`OpusError::Length`] for any other number of samples.
+    pub fn encode(&mut self, samples: &[i16]) -> Result<Vec<u8>, OpusError> {
+        if samples.len() != 2 * self.samples {
+            return Err(OpusError::Length { samples: samples.len(), wanted: 2 * self.samples });
+        }
+        Ok(self.encoder.encode_vec(samples, 3 * FRAME_BYTES)?)
     }
 }
 

@@ -70,7 +70,7 @@ impl Call {
     /// Ends what the caller heard until now. What a stall has piled up of it is not played.
     pub(super) fn end_start(&mut self, now: Instant) {
         if self.outbound.as_mut().is_some_and(|track| track.clear_start(now)) {
-            self.outputs.push_back(Output::Caller(caller::Command::Clear));
+            self.clear_caller(now);
             return;
         }
         match self.outbound.as_mut().map(|track| track.end_start(now)) {
@@ -170,6 +170,7 @@ impl Call {
         self.turns.finish(now.saturating_duration_since(self.started));
         self.tell_turns();
         self.record.duplex = self.turns.duplex();
+        self.finish_recording(now);
         self.outputs.push_back(Output::Event(Event::Ended(Box::new(self.record.clone()))));
     }
 }

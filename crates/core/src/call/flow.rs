@@ -23,9 +23,12 @@ const STALLED: Duration = Duration::from_millis(180);
 impl Call {
     /// Takes what the caller said.
     pub(super) fn caller_audio(&mut self, audio: &Audio, at: Option<Duration>, now: Instant) {
-        match &mut self.inbound {
-            Some(inbound) => inbound.push(audio, at, now),
-            None => self.fault(caller::Fault::OutOfOrder),
+        let Some(inbound) = &mut self.inbound else {
+            return self.fault(caller::Fault::OutOfOrder);
+        };
+        let samples = inbound.push(audio, at, now);
+        if let (Some(recording), Some(samples)) = (&mut self.recording, samples) {
+            recording.caller(&samples, at, now);
         }
     }
 
@@ -46,7 +49,7 @@ impl Call {
             self.timers.clear(Timer::EngineSilence);
         }
         if verdict == Verdict::Clear {
-            self.outputs.push_back(Output::Caller(caller::Command::Clear));
+            self.clear_caller(now);
             self.outputs.push_back(Output::Event(Event::Cleared));
         }
         let word = self.words.spoken(ms);
@@ -71,6 +74,7 @@ impl Call {
             Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => {}
         }
         self.take_turns(now);
+        self.keep_recording(now);
     }
 
     /// When [`Self::flow`] will next have something to do without an input.
@@ -216,7 +220,10 @@ impl Call {
             return;
         }
         let mark = self.outbound.as_mut().and_then(|outbound| outbound.governor.due_mark(now));
-        self.outputs.extend(mark.map(|mark| Output::Caller(caller::Command::Mark(mark))));
+        if let Some(mark) = mark {
+            self.note_mark(mark);
+            self.outputs.push_back(Output::Caller(caller::Command::Mark(mark)));
+        }
     }
 
     fn watch_speed(&mut self, now: Instant) {

@@ -48,6 +48,9 @@ impl Call {
             inbound.begin_anew();
             outbound.governor.clear_others(now);
         }
+        if let Some(recording) = &mut self.recording {
+            recording.begin_anew();
+        }
         self.signal(Signal::CallerStarted, now);
     }
 

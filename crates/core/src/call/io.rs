@@ -7,6 +7,7 @@ use crate::leg::{caller, engine};
 use crate::pace::{clock, governor, speed};
 use crate::persona::Action;
 use crate::record::{CallRecord, Succession, TrackStats};
+use crate::recording::Stretch;
 use crate::turns::{self, TurnEvent};
 use speed::Speed;
 
@@ -133,6 +134,8 @@ pub enum Output {
     Event(Event),
     /// Do this outside.
     Act(Act),
+    /// Keep this stretch of the recording, where the persona's calls are recorded.
+    Recording(Stretch),
     /// Nothing more for now; call back with [`Input::Timeout`] at that moment, or never.
     Timeout(Option<Instant>),
 }

@@ -10,6 +10,7 @@ mod hold;
 mod io;
 mod memory;
 mod phase;
+mod recorded;
 mod rules;
 mod start;
 mod succession;
@@ -25,6 +26,7 @@ use crate::leg::{Format, Mark, caller, engine};
 use crate::pace::speed::SpeedWatch;
 use crate::persona::{Persona, Reading};
 use crate::record::{CallRecord, EndReason};
+use crate::recording::Recording;
 use crate::turns::Turns;
 
 use acts::Acts;
@@ -74,6 +76,8 @@ pub struct Call {
     /// caller it has heard since.
     live: Option<Duration>,
     caller_heard_ms: u64,
+    /// Set where the persona's calls are recorded, once the caller is there.
+    recording: Option<Recording>,
     outputs: VecDeque<Output>,
 }
 
@@ -121,6 +125,7 @@ impl Call {
             turns,
             live: None,
             caller_heard_ms: 0,
+            recording: None,
             outputs: VecDeque::new(),
         }
     }
@@ -207,8 +212,10 @@ impl Call {
                 self.outputs.push_back(Output::Event(Event::Digit(digit)));
             }
             caller::Event::MarkPlayed(mark) => {
-                if let Some(outbound) = &mut self.outbound {
-                    outbound.governor.echoed(mark, now);
+                let outbound = self.outbound.as_mut();
+                let heard = outbound.is_some_and(|track| track.governor.echoed(mark, now));
+                if let Some(recording) = self.recording.as_mut().filter(|_| heard) {
+                    recording.echoed(mark);
                 }
                 if self.last_mark == Some(mark) {
                     self.signal(Signal::Drained, now);
@@ -233,6 +240,7 @@ impl Call {
                 self.outbound = Some(outbound);
                 self.caller_started = Some(now);
                 self.caller_format = Some(format);
+                self.begin_recording(format, now);
                 self.signal(Signal::CallerStarted, now);
             }
             (Err(CodecError), _) | (_, Err(CodecError)) => self.signal(Signal::Codec, now),

@@ -73,7 +73,8 @@ impl Bench {
                 output @ (Output::Caller(_)
                 | Output::Engine(_)
                 | Output::Event(_)
-                | Output::Act(_)) => self.outputs.push(output),
+                | Output::Act(_)
+                | Output::Recording(_)) => self.outputs.push(output),
             }
         }
     }
@@ -109,7 +110,11 @@ impl Bench {
     fn to_engine<'a>(&'a self) -> Vec<&'a ToEngine> {
         let engine = |output: &'a Output| match output {
             Output::Engine(command) => Some(command),
-            Output::Caller(_) | Output::Event(_) | Output::Act(_) | Output::Timeout(_) => None,
+            Output::Caller(_)
+            | Output::Event(_)
+            | Output::Act(_)
+            | Output::Recording(_)
+            | Output::Timeout(_) => None,
         };
         self.outputs.iter().filter_map(engine).collect()
     }
@@ -117,7 +122,11 @@ impl Bench {
     fn to_caller<'a>(&'a self) -> Vec<&'a ToCaller> {
         let caller = |output: &'a Output| match output {
             Output::Caller(command) => Some(command),
-            Output::Engine(_) | Output::Event(_) | Output::Act(_) | Output::Timeout(_) => None,
+            Output::Engine(_)
+            | Output::Event(_)
+            | Output::Act(_)
+            | Output::Recording(_)
+            | Output::Timeout(_) => None,
         };
         self.outputs.iter().filter_map(caller).collect()
     }

@@ -74,6 +74,11 @@ impl CarrierDepth {
         self.plays_until(now).map_or(Duration::ZERO, |ends| ends.saturating_duration_since(now))
     }
 
+    /// How long the way there and back takes; zero until marks have told.
+    pub(crate) fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.round_trip.map_or(0, i64::unsigned_abs))
+    }
+
     /// When the carrier will have played all that it was sent; none before it was sent anything.
     pub(crate) fn plays_until(&self, now: Instant) -> Option<Instant> {
         moved(self.ends?, self.overdue(now).unwrap_or(0))

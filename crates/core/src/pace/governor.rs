@@ -85,7 +85,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Governor {
     config: Config,
     rate: Rate,
-    depth: CarrierDepth,
+    pub(crate) depth: CarrierDepth,
     arrivals: Arrivals,
     concealer: Concealer,
     queue: Queue,

@@ -50,6 +50,8 @@ impl Digests {
         self.outputs += 1;
         match output {
             Output::Act(act) => self.act(&act.action),
+            // It follows from the audio, which either leg's digest has.
+            Output::Recording(_) => {}
             Output::Caller(command) => self.caller(command),
             Output::Engine(command) => self.engine(command),
             Output::Event(event) => self.event(event),
@@ -94,7 +96,7 @@ impl Digests {
 
     fn persona(&mut self, persona: &Persona) {
         // An engine is not told what the caller hears meanwhile, or what follows from it.
-        let Persona { name, voice, prompt, start: _, rules: _ } = persona;
+        let Persona { name, voice, prompt, start: _, rules: _, record: _ } = persona;
         let spoken = if self.words { [voice.as_str(), prompt] } else { ["", ""] };
         let [voice, prompt] = spoken.map(str::as_bytes);
         for text in [name.as_bytes(), voice, prompt] {

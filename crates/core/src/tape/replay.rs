@@ -121,7 +121,7 @@ impl Replay {
             self.digests.push(&output);
             match output {
                 Output::Caller(caller::Command::Mark(mark)) => self.latest_mark = Some(mark),
-                Output::Caller(_) | Output::Engine(_) | Output::Act(_) => {}
+                Output::Caller(_) | Output::Engine(_) | Output::Act(_) | Output::Recording(_) => {}
                 Output::Event(event) => {
                     if let Event::Ended(record) = &event {
                         self.record = Some(*record.clone());

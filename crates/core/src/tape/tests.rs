@@ -97,7 +97,11 @@ impl Bench {
                 }
                 Output::Event(Event::RuleMet(rule)) => met.push(rule),
                 Output::Event(Event::Ended(record)) => self.record = Some(*record),
-                Output::Caller(_) | Output::Engine(_) | Output::Act(_) | Output::Event(_) => {}
+                Output::Caller(_)
+                | Output::Engine(_)
+                | Output::Act(_)
+                | Output::Recording(_)
+                | Output::Event(_) => {}
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;
                     break;

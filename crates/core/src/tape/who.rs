@@ -25,6 +25,9 @@ pub struct Who {
     /// What it does of its own accord.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<TapedRule>,
+    /// Whether the call was recorded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub record: bool,
 }
 
 /// A [`StartSound`]; a clip of which only the loudness is kept is noise.
@@ -58,7 +61,8 @@ impl Who {
         };
         let rules = persona.rules.iter().map(|rule| TapedRule::new(rule, keeps)).collect();
         let (voice, prompt) = (word(&persona.voice), word(&persona.prompt));
-        Self { name: persona.name.clone(), voice, prompt, start, rules }
+        let (name, record) = (persona.name.clone(), persona.record);
+        Self { name, voice, prompt, start, rules, record }
     }
 
     /// The persona again.
@@ -72,7 +76,8 @@ impl Who {
             Start::Clip { hz, sound } => StartSound::Clip(Arc::new(clip(*hz, sound)?)),
         };
         let rules = self.rules.iter().map(TapedRule::to_rule).collect::<Result<_, _>>()?;
-        Ok(Persona { start, rules, ..Persona::new(&self.name, &self.voice, &self.prompt) })
+        let persona = Persona::new(&self.name, &self.voice, &self.prompt);
+        Ok(Persona { start, rules, record: self.record, ..persona })
     }
 }
 

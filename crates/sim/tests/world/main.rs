@@ -8,3 +8,4 @@ mod plain;
 mod pool;
 mod queue;
 mod realtime;
+mod recording;

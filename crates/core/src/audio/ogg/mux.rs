@@ -35,8 +35,18 @@ impl Muxer {
     /// The page that begins the stream (BOS): OpusHead for mono, [`PRE_SKIP`], and `rate`, the
     /// rate of the original input in Hz (RFC 7845, section 5.1). Comes first, and once.
     pub fn head_page(&mut self, rate: u32) -> Vec<u8> {
-        let mut packet = b"OpusHead\x01\x01".to_vec();
-        packet.extend_from_slice(&PRE_SKIP.to_le_bytes());
+        self.head(1, PRE_SKIP, rate)
+    }
+
+    /// The same for stereo, of whose beginning a player leaves out `pre_skip` samples at 48 kHz.
+    pub fn stereo_head_page(&mut self, pre_skip: u16, rate: u32) -> Vec<u8> {
+        self.head(2, pre_skip, rate)
+    }
+
+    fn head(&mut self, channels: u8, pre_skip: u16, rate: u32) -> Vec<u8> {
+        let mut packet = b"OpusHead\x01".to_vec();
+        packet.push(channels);
+        packet.extend_from_slice(&pre_skip.to_le_bytes());
         packet.extend_from_slice(&rate.to_le_bytes());
         packet.extend_from_slice(&[0, 0, 0]);
         self.write(BOS, &packet)

@@ -148,7 +148,7 @@ fn server_packets_are_like_the_servers() {
     assert!(snr > 3.0, "{snr:.1} dB");
 
     assert!(!encoder.encode(&[0; 1920]).unwrap().is_empty());
-    assert_eq!(encoder.encode(&[0; 1919]), Err(OpusError::Length { samples: 1919 }));
+    assert_eq!(encoder.encode(&[0; 1919]), Err(OpusError::Length { samples: 1919, wanted: 1920 }));
 }
 
 #[test]

@@ -61,11 +61,16 @@ impl Inbound {
         self.open = None;
     }
 
-    /// Takes what the caller said.
-    pub(crate) fn push(&mut self, audio: &Audio, at: Option<Duration>, now: Instant) {
+    /// Takes what the caller said, and gives it as PCM.
+    pub(crate) fn push(
+        &mut self,
+        audio: &Audio,
+        at: Option<Duration>,
+        now: Instant,
+    ) -> Option<Vec<i16>> {
         let Some(samples) = self.source.decode(audio) else {
             self.stats.undecodable += 1;
-            return;
+            return None;
         };
         self.stats.in_ms += ms(samples.len(), self.rate);
         match &mut self.open {
@@ -75,6 +80,7 @@ impl Inbound {
                 self.stats.unheard_ms += ms(samples.len(), self.rate);
             }
         }
+        Some(samples)
     }
 
     /// Another stream carries the caller from now on: its time stamps begin anew.

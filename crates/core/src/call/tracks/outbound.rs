@@ -49,6 +49,9 @@ pub(crate) struct Outbound {
     /// Samples that came from the engine.
     came: usize,
     heard: Vec<Heard>,
+    /// What was handed over since it was last taken, and when it is heard; none of a call that is
+    /// not recorded.
+    recorded: Option<Vec<(Instant, Frame)>>,
     /// A recording that is played in place of what the engine says.
     clip: Option<StartPlayer>,
     /// Of what was given out last, in milliseconds.
@@ -75,10 +78,21 @@ impl Outbound {
             stats: TrackStats::default(),
             came: 0,
             heard: Vec::new(),
+            recorded: None,
             clip: None,
             given_ms: 0,
             noise: 0,
         })
+    }
+
+    /// Keeps from now on what is handed over, for [`Self::take_recorded`].
+    pub(crate) fn record(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    /// The frames handed over since this was last asked, and when each begins to be heard.
+    pub(crate) fn take_recorded(&mut self) -> Vec<(Instant, Frame)> {
+        self.recorded.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The engine speaks in this format from now on.
@@ -134,7 +148,10 @@ impl Outbound {
     }
 
     /// What [`Self::pop`] gave last reaches nobody.
-    pub(crate) const fn unheard(&mut self) {
+    pub(crate) fn unheard(&mut self) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.clear();
+        }
         self.stats.out_ms -= self.given_ms;
         self.stats.unheard_ms += self.given_ms;
         self.stats.messages -= (self.given_ms > 0) as u64;
@@ -232,13 +249,26 @@ impl Outbound {
         self.clip.is_some() && self.governor.is_relaxed()
     }
 
+    /// When what is handed over next will be heard, by the estimate.
+    fn heard_at(&self, now: Instant) -> Instant {
+        self.governor.plays_until(now).map_or(now, |ends| ends.max(now))
+    }
+
+    fn keep(&mut self, at: Instant, frame: &Frame) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push((at, frame.clone()));
+        }
+    }
+
     fn start_frame(
         &mut self,
         message: Option<Audio>,
         frame: &Frame,
         now: Instant,
     ) -> Result<Option<Audio>, CodecError> {
+        let at = self.heard_at(now);
         self.governor.sent(FRAME, now);
+        self.keep(at, frame);
         let audio = self.sink.encode(frame)?;
         Ok(match audio {
             Some(audio) => Some(append(message, audio)),
@@ -255,7 +285,7 @@ impl Outbound {
         let mut message = None;
         let before = self.stats.out_ms;
         for _ in 0..most {
-            let at = self.governor.plays_until(now).map_or(now, |ends| ends.max(now));
+            let at = self.heard_at(now);
             let Some(mut frame) = next(&mut self.governor) else { break };
             if let Some(clip) = &mut self.clip {
                 match clip.next() {
@@ -270,6 +300,7 @@ impl Outbound {
             let sounds = !is_silent(frame.samples());
             self.heard.push(Heard { at, speech: self.level.is_speech(), sounds });
             self.stats.out_ms += FRAME_MS;
+            self.keep(at, &frame);
             if let Some(audio) = self.sink.encode(&frame)? {
                 message = Some(append(message, audio));
             }

@@ -9,7 +9,7 @@ use super::layers::Layers;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordingFormat {
-    /// Opus in Ogg: some 300 kB a minute.
+    /// Opus in Ogg: some 400 kB a minute.
     #[default]
     Ogg,
     /// PCM in WAV: some 2 MB a minute of a telephone call.

@@ -14,7 +14,7 @@ from twilio_caller import RATE, to_mulaw
 
 CLOSE_S = 0.02  # how far the sides may be from when they were heard
 SECONDS = 12
-PRE_SKIP = 312  # samples at 48 kHz
+PRE_SKIP = 120  # samples at 48 kHz
 
 
 def bursts(seconds, hz, on, off):

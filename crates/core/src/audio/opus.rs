@@ -189,18 +189,19 @@ pub struct StereoEncoder {
 
 impl StereoEncoder {
     /// By how much what it encodes is delayed, in samples at 48 kHz (RFC 7845, section 4.2).
-    pub const LOOKAHEAD: u16 = 312;
+    pub const LOOKAHEAD: u16 = 120;
 
     /// An encoder of samples at `rate`, at the beginning of a stream.
     ///
     /// # Errors
     /// [`OpusError::Library`] without memory.
     pub fn new(rate: Rate) -> Result<Self, OpusError> {
-        let mut encoder = opus::Encoder::new(rate.hz(), Channels::Stereo, Application::Voip)?;
+        // Of two voices on two channels, the mode for voice lets one be heard on the other's.
+        let mut encoder = opus::Encoder::new(rate.hz(), Channels::Stereo, Application::LowDelay)?;
         let bits_per_second = match rate {
-            Rate::Hz8000 => 32_000,
-            Rate::Hz16000 => 48_000,
-            Rate::Hz24000 => 64_000,
+            Rate::Hz8000 => 48_000,
+            Rate::Hz16000 => 64_000,
+            Rate::Hz24000 => 96_000,
         };
         encoder.set_bitrate(Bitrate::Bits(bits_per_second))?;
         encoder.set_complexity(0)?;

@@ -211,3 +211,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_kept_of_one_side_is_not_heard_on_the_other() {
+    let mut encoder = StereoEncoder::new(Rate::Hz8000).unwrap();
+    let mut decoder = opus::Decoder::new(8000, opus::Channels::Stereo).unwrap();
+    let tone = |n: usize, hz: f32| {
+        (9000.0 * (std::f32::consts::TAU * hz * n as f32 / 8000.0).sin()) as i16
+    };
+    let (mut power, mut bytes) = ([[0.0; 2]; 3], 0);
+    for packet in 0..300 {
+        // By turns: the left alone, the right alone, both.
+        let turn = packet / 10 % 3;
+        let pair = |n: usize| {
+            let n = packet * encoder.samples() + n;
+            [if turn == 1 { 0 } else { tone(n, 400.0) }, if turn == 0 { 0 } else { tone(n, 700.0) }]
+        };
+        let samples: Vec<i16> = (0..encoder.samples()).flat_map(pair).collect();
+        let encoded = encoder.encode(&samples).unwrap();
+        bytes += encoded.len();
+        let mut decoded = vec![0; samples.len()];
+        decoder.decode(&encoded, &mut decoded, false).unwrap();
+        if packet % 10 > 1 {
+            for (n, sample) in decoded.iter().enumerate() {
+                power[turn][n % 2] += f64::from(*sample).powi(2);
+            }
+        }
+    }
+    let decibels = |a: f64, b: f64| 10.0 * (a / b).log10();
+    let apart = [decibels(power[0][0], power[0][1]), decibels(power[1][1], power[1][0])];
+    assert!(apart.iter().all(|apart| *apart > 40.0), "{apart:?} dB");
+    assert!(bytes < 18 * 6300, "{bytes} bytes in 18 s");
+}

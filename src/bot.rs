@@ -21,7 +21,7 @@ use voice_bot_core::record::CallRecord;
 
 use crate::engine::Engine;
 use crate::port::{CallerPort, FarEnd};
-use crate::switchboard::{Refusal, Settings, Switchboard};
+use crate::switchboard::{Notes, Refusal, Settings, Switchboard};
 
 /// Pieces of audio that may wait on either side of a conversation.
 const WAITING: usize = 512;
@@ -96,6 +96,7 @@ impl VoiceBot {
             standbys: Vec::new(),
             acts: None,
             webhooks: None,
+            notes: Notes::default(),
         };
         Self { switchboard: Switchboard::start(settings) }
     }

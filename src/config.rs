@@ -17,6 +17,7 @@ mod error;
 mod layers;
 mod log;
 mod lookup;
+mod metrics;
 mod nearest;
 mod outbound;
 mod personas;
@@ -27,6 +28,7 @@ mod rules;
 mod secret;
 mod start;
 mod tape;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -41,12 +43,14 @@ pub use env::{NAMES as VARIABLES, environment};
 pub use error::{ConfigError, Origin};
 pub use log::{LogFilter, LogFilterError, LogFormat};
 pub use lookup::LookupConfig;
+pub use metrics::MetricsConfig;
 pub use outbound::{MachinePolicy, OutboundConfig};
 pub use personas::Personas;
 pub use recording::{RecordingConfig, RecordingFormat};
 pub use rules::{TRANSFER_SAY_CHARACTERS, are_keys};
 pub use secret::Secret;
 pub use tape::{TapeConfig, TapeFlags};
+pub use telemetry::TelemetryConfig;
 pub use tunnel::{TunnelConfig, TunnelFlags, TunnelKind};
 pub use twilio::{SharedKey, TwilioAccount, TwilioConfig, UpgradeSignature};
 pub use variables::{Filled, Variables, is_name};
@@ -128,6 +132,10 @@ pub struct Config {
     pub api_token: Option<Secret<String>>,
     /// Whom to ask about a caller.
     pub lookup: LookupConfig,
+    /// Where the figures of this server can be read.
+    pub metrics: MetricsConfig,
+    /// Where traces of calls are sent to.
+    pub telemetry: TelemetryConfig,
     /// The tunnel that `voice-bot serve` opens first; its address is then the public URL.
     pub tunnel: Option<TunnelConfig>,
 }

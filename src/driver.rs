@@ -18,7 +18,7 @@ use voice_bot_core::leg::{caller, engine};
 use voice_bot_core::pace::speed::Change;
 use voice_bot_core::persona::Action;
 use voice_bot_core::pool::Fault;
-use voice_bot_core::record::CallRecord;
+use voice_bot_core::record::{CallRecord, Unsent};
 
 use crate::port::CallerPort;
 use crate::recordings::Reel;
@@ -82,14 +82,7 @@ pub struct Driver {
     tape: Option<Taper>,
     reel: Option<Reel>,
     shown: Option<Instant>,
-    lost: Lost,
-}
-
-/// Messages that a leg did not take in time.
-#[derive(Debug, Clone, Copy, Default)]
-struct Lost {
-    caller: u64,
-    engine: u64,
+    unsent: Unsent,
 }
 
 impl Driver {
@@ -117,7 +110,7 @@ impl Driver {
             tape: None,
             reel: None,
             shown: None,
-            lost: Lost::default(),
+            unsent: Unsent::default(),
         }
     }
 
@@ -149,11 +142,12 @@ impl Driver {
                     self.call.handle_input(input, now);
                     self.show(now);
                 }
-                Obeyed::Ended(record) => {
+                Obeyed::Ended(mut record) => {
                     self.shown = None;
                     self.show(now());
-                    if self.lost.caller + self.lost.engine > 0 {
-                        let Lost { caller, engine } = self.lost;
+                    record.unsent = self.unsent;
+                    let Unsent { caller, engine } = self.unsent;
+                    if caller + engine > 0 {
                         warn!(caller, engine, "messages were dropped because a leg was too slow");
                     }
                     return *record;
@@ -229,7 +223,7 @@ impl Driver {
                 true
             }
         };
-        self.lost.caller += u64::from(!taken);
+        self.unsent.caller += u64::from(!taken);
     }
 
     fn tell_engine(&mut self, command: engine::Command) {
@@ -240,7 +234,9 @@ impl Driver {
             engine::Command::Prepare(persona) => self.engine.prepare(persona),
             engine::Command::Switch { failed } => self.engine.switch(silent(failed)),
             engine::Command::Close { failed } => self.engine.close(silent(failed)),
-            engine::Command::Audio(_) => self.lost.engine += u64::from(!self.engine.send(command)),
+            engine::Command::Audio(_) => {
+                self.unsent.engine += u64::from(!self.engine.send(command))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Puts the parts together: engines, switchboard, Twilio line and health routes make a server.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,12 @@ use crate::engine::socket::EndpointError;
 use crate::fleet::{self, Engines, Fleet, usual_personas};
 use crate::listen;
 use crate::live::Live;
+use crate::metrics::{Metrics, Sources};
 use crate::recordings::Recordings;
-use crate::switchboard::{Settings, Switchboard};
+use crate::switchboard::{Notes, Settings, Switchboard};
 use crate::tape::Tapes;
 use crate::telephony::twilio::{Line, LineConfig};
+use crate::traces::Traces;
 use crate::web::Readiness;
 use crate::webhooks::{Webhooks, WebhooksError};
 
@@ -83,6 +85,8 @@ pub struct Server {
     grace: Duration,
     drain: Duration,
     api_token: Option<Secret<String>>,
+    metrics: Option<Metrics>,
+    traces: Option<Traces>,
     hurried: Arc<Notify>,
 }
 
@@ -125,6 +129,10 @@ impl Server {
         let tapes = Tapes::new(&config.tape);
         let recordings = Recordings::new(&config.recording, None);
         let (acts, wanted) = mpsc::channel(ACTS);
+        let is_counted = config.metrics.listen.is_some() || config.api_token.is_some();
+        let (notes, counted) = is_counted.then(Notes::channel).unzip();
+        let mut notes = notes.unwrap_or_default();
+        let marks = config.telemetry.otlp_url.is_some().then(|| notes.trace());
         let switchboard = Switchboard::start(Settings {
             engines,
             call: call_config(&config.call, &config.latency, &config.engine),
@@ -136,7 +144,12 @@ impl Server {
             tapes: tapes.clone(),
             acts: Some(acts),
             webhooks: webhooks.clone(),
+            notes: notes.clone(),
         });
+        let traces = marks
+            .and_then(|marks| Traces::start(&config.telemetry, &switchboard, marks, notes.clone()));
+        let sources = Sources { notes, webhooks: webhooks.clone(), ..Sources::default() };
+        let metrics = counted.map(|counted| Metrics::start(switchboard.clone(), counted, sources));
         let personas = Live::new(config.personas.clone());
         let fleet = Fleet::new(config, named, switchboard.clone(), personas.clone());
         let readiness = Readiness::new(switchboard.clone());
@@ -170,14 +183,32 @@ impl Server {
             grace,
             drain,
             api_token,
+            metrics,
+            traces,
             hurried,
         })
     }
 
-    /// The routes `/twiml…`, `/media/TICKET`, `/api/…`, `/health` and `/ready`.
+    /// The routes `/twiml…`, `/media/TICKET`, `/api/…`, `/health` and `/ready`; with the API's
+    /// token `/metrics` too.
     pub fn router(&self) -> Router {
-        let api = api::router(self.line.clone(), self.fleet.clone(), self.api_token.as_ref());
-        self.line.router().merge(self.readiness.clone().router()).merge(api)
+        let token = self.api_token.as_ref();
+        let api = api::router(self.line.clone(), self.fleet.clone(), token);
+        let routes = self.line.router().merge(self.readiness.clone().router()).merge(api);
+        match (&self.metrics, token) {
+            (Some(metrics), Some(_)) => routes.merge(api::guarded(metrics.clone().router(), token)),
+            (Some(_) | None, _) => routes,
+        }
+    }
+
+    /// Serves `/metrics` alone on `listener`, for `metrics.listen`, until it is dropped: to anybody
+    /// if only programs on this machine can come, else to whoever presents the API's token.
+    pub async fn run_metrics(&self, listener: TcpListener) {
+        let Some(metrics) = &self.metrics else { return pending().await };
+        let routes = metrics.clone().router();
+        let is_ours = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let routes = if is_ours { routes } else { api::guarded(routes, self.api_token.as_ref()) };
+        listen::serve(listener, routes, pending()).await;
     }
 
     /// Has [`Self::reload`] read the configuration so.
@@ -223,6 +254,9 @@ impl Server {
         }
         if let Some(webhooks) = &self.webhooks {
             webhooks.stop(LAST_EVENTS).await;
+        }
+        if let Some(traces) = &self.traces {
+            traces.flush(LAST_EVENTS).await;
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod board;
 mod lease;
+mod notes;
 mod open;
 mod probes;
 mod reports;
@@ -31,6 +32,7 @@ use board::Board;
 use lease::Taken;
 use standby::StandbyId;
 
+pub use notes::{Mark, Marked, Note, Notes, TurnedAway};
 pub use status::EngineStatus;
 
 /// Requests that may wait for the switchboard's task.
@@ -61,6 +63,8 @@ pub struct Settings {
     pub acts: Option<mpsc::Sender<(CallId, Action)>>,
     /// Tells other programs what happens in calls.
     pub webhooks: Option<Webhooks>,
+    /// Takes down what is to be counted.
+    pub notes: Notes,
 }
 
 /// Why a call is not taken.
@@ -84,6 +88,25 @@ pub enum Refusal {
     /// The call that the caller comes back to is over.
     #[error("the call that the caller comes back to is over")]
     Over,
+}
+
+impl Refusal {
+    /// Every one, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Busy, Self::NoEngine, Self::Full, Self::Duplicate, Self::Stopping, Self::Over];
+
+    /// Its name in figures.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::NoEngine => "no-engine",
+            Self::Full => "full",
+            Self::Duplicate => "duplicate",
+            Self::Stopping => "stopping",
+            Self::Over => "over",
+        }
+    }
 }
 
 /// What is known of a call besides its audio.
@@ -129,6 +152,17 @@ pub enum Direction {
     Outbound,
 }
 
+impl Direction {
+    /// Its name in answers and figures.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
 /// What is going on.
 #[derive(Debug, Clone, Default)]
 pub struct Overview {
@@ -142,11 +176,23 @@ pub struct Overview {
     pub finished: Vec<CallRecord>,
 }
 
+/// How it all stands at one moment, without a name of a call or a caller.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Calls that run, each as it stood up to 100 ms ago; `None` before its first moment.
+    pub calls: Vec<Option<Snapshot>>,
+    /// The engines' slots.
+    pub slots: Occupancy,
+    /// Each engine, in the order in which they came.
+    pub engines: Vec<EngineStatus>,
+}
+
 /// Asks the switchboard's task. Cheap to clone; the task ends with the last clone.
 #[derive(Clone)]
 pub struct Switchboard {
     requests: mpsc::Sender<Request>,
     events: broadcast::Sender<(CallId, Event)>,
+    notes: Notes,
 }
 
 enum Request {
@@ -177,6 +223,7 @@ enum Request {
     Record(CallId, oneshot::Sender<Option<CallRecord>>),
     Load(oneshot::Sender<usize>),
     Overview(oneshot::Sender<Overview>),
+    Standing(oneshot::Sender<Standing>),
     Finished(CallId, Option<Box<CallRecord>>),
     /// Take no more calls.
     Close,
@@ -190,8 +237,9 @@ impl Switchboard {
     pub fn start(settings: Settings) -> Self {
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (events, _) = broadcast::channel(EVENTS);
+        let notes = settings.notes.clone();
         tokio::spawn(Board::run(settings, inbox, requests.downgrade(), events.clone()));
-        Self { requests, events }
+        Self { requests, events, notes }
     }
 
     /// Keeps a slot for a call that is about to connect its audio, or a place among those who wait
@@ -270,6 +318,21 @@ impl Switchboard {
     /// What is going on.
     pub async fn overview(&self) -> Overview {
         self.ask(Request::Overview).await.unwrap_or_default()
+    }
+
+    /// How it all stands; `None` where there is no switchboard any more.
+    pub async fn standing(&self) -> Option<Standing> {
+        self.ask(Request::Standing).await
+    }
+
+    /// Notes that a caller was turned away before a switchboard was asked.
+    pub fn turned_away(&self, why: TurnedAway) {
+        self.notes.turned_away(why);
+    }
+
+    /// Notes that the carrier was told what to do with a call, which took so long.
+    pub fn answered(&self, call: &CallId, took: Duration) {
+        self.notes.answered(call, took);
     }
 
     /// How each engine stands, in the order in which they came.

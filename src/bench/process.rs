@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::BenchError;
+use crate::process::{Stat, Status, open_files};
 
 /// What a process holds and has used, at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -52,27 +53,17 @@ impl Usage {
 
     fn read(pid: u32) -> io::Result<Self> {
         let at = Instant::now();
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next());
-            number.and_then(|number| number.parse::<u64>().ok()).ok_or(io::ErrorKind::InvalidData)
-        };
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name before the parenthesis may hold anything; the 14th and 15th fields are times.
-        let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
-        let ticks =
-            |field: usize| after.split(' ').nth(field - 3).and_then(|text| text.parse().ok());
+        let (status, stat) = (Status::of(pid)?, Stat::of(pid)?);
         let holds = Holds {
-            resident_kb: field("VmRSS:")?,
-            threads: usize::try_from(field("Threads:")?).unwrap_or(usize::MAX),
-            files: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
+            resident_kb: status.number("VmRSS:")?,
+            threads: usize::try_from(status.number("Threads:")?).unwrap_or(usize::MAX),
+            files: open_files(pid)?,
         };
         Ok(Self {
             at,
             cpu_ns: cpu_ns(pid)?,
-            user_ticks: ticks(14).ok_or(io::ErrorKind::InvalidData)?,
-            system_ticks: ticks(15).ok_or(io::ErrorKind::InvalidData)?,
+            user_ticks: stat.field(14)?,
+            system_ticks: stat.field(15)?,
             holds,
         })
     }

@@ -1,5 +1,6 @@
 //! `voice-bot serve`: answers calls until it is told to stop.
 
+use std::future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -86,6 +87,7 @@ pub(super) async fn run(Ready { config, demo, flags }: Ready) -> anyhow::Result<
         format!("server.port: cannot listen on {address}; choose another with --host or --port")
     })?;
     let bound = listener.local_addr().context("cannot read the address listened on")?;
+    let metrics = listen_for_metrics(&config).await?;
     #[cfg(feature = "ngrok")]
     let (config, tunnel) = open_tunnel(config, bound).await?;
     let base = base_url(&config.server, bound);
@@ -108,13 +110,36 @@ pub(super) async fn run(Ready { config, demo, flags }: Ready) -> anyhow::Result<
     let asked = shutdown::control(server.clone())?;
     let webhook = base.join("twiml").unwrap_or(base);
     info!(address = %local_url(bound), %webhook, demo = demo.is_some(), "listening");
-    server.run(listener, asked).await;
+    let figures = async {
+        match metrics {
+            Some(listener) => server.run_metrics(listener).await,
+            None => future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = server.run(listener, asked) => {}
+        () = figures => {}
+    }
     #[cfg(feature = "ngrok")]
     if let Some(tunnel) = tunnel {
         tunnel.close().await;
     }
     info!("stopped");
     Ok(())
+}
+
+/// Listens where the figures are to be read, if they are.
+///
+/// # Errors
+/// When the address cannot be listened on.
+async fn listen_for_metrics(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = config.metrics.listen else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("metrics.listen: cannot listen on {address}; choose another port")
+    })?;
+    let bound = listener.local_addr().context("cannot read the address listened on")?;
+    info!(address = %local_url(bound).join("metrics")?, "figures can be read");
+    Ok(Some(listener))
 }
 
 /// Opens the tunnel, if there is to be one, and takes its address for the public URL.

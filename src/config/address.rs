@@ -42,6 +42,11 @@ pub(super) fn hook_url(given: &Given) -> Result<Url, ConfigError> {
     Ok(url)
 }
 
+/// The address of a collector of traces, which are given no number and no word of a call.
+pub(super) fn collector_url(given: &Given) -> Result<Url, ConfigError> {
+    parse(given, &["https", "http"], "http://127.0.0.1:4318")
+}
+
 /// The address of one engine's server, of the kind that its scheme names; or with `dns+`
 /// or `srv+` before it of those that a name stands for.
 pub(super) fn engine_url(given: &Given) -> Result<EngineUrl, ConfigError> {

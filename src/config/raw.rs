@@ -29,6 +29,8 @@ pub(super) struct RawConfig {
     pub(super) outbound: RawOutbound,
     pub(super) webhooks: RawWebhooks,
     pub(super) lookup: RawLookup,
+    pub(super) metrics: RawMetrics,
+    pub(super) telemetry: RawTelemetry,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -47,6 +49,19 @@ pub(super) struct RawAdmission {
 pub(super) struct RawLookup {
     pub(super) url: Option<String>,
     pub(super) deadline_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawMetrics {
+    pub(super) listen: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTelemetry {
+    pub(super) otlp_url: Option<String>,
+    pub(super) sample_percent: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]

@@ -14,7 +14,7 @@ use super::rules::May;
 use super::{
     CallConfig, Config, EngineConfig, EngineKind, EngineUrl, LatencyConfig, LogConfig, LogFilter,
     LogFilterError, LogFormat, Personas, SayConfig, ServerConfig, Trust, admission, lookup,
-    outbound, personas, recording, tape, tunnel, twilio, webhooks,
+    metrics, outbound, personas, recording, tape, telemetry, tunnel, twilio, webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -29,10 +29,13 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
     let may = May { dial: &outbound.toll.allow, tell: webhooks.secret.is_some() };
     let personas = personas::resolve(layers, &engine.extra_voices, may)?;
     check_reading(layers, &engine, &personas)?;
+    let api_token = outbound::api_token(layers)?;
     Ok(Config {
         admission: admission::resolve(layers, may)?,
         twilio: twilio::resolve(layers, &server)?,
-        api_token: outbound::api_token(layers)?,
+        metrics: metrics::resolve(layers, api_token.is_some())?,
+        telemetry: telemetry::resolve(layers)?,
+        api_token,
         tunnel,
         webhooks,
         lookup: lookup::resolve(layers)?,

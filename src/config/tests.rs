@@ -893,3 +893,34 @@ fn webhooks_that_cannot_be_sent_are_refused() {
     let without_padding = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     assert_eq!(WebhookSecret::parse(without_padding).unwrap().key().len(), 32);
 }
+
+#[test]
+fn figures_are_not_open_to_other_machines_without_a_token() {
+    let file = |listen: &str| format!("[metrics]\nlisten = \"{listen}\"\n");
+    let listen = |text: &str| load_file(&file(text)).map(|config| config.metrics.listen.unwrap());
+    assert_eq!(listen("127.0.0.1:9464").unwrap().to_string(), "127.0.0.1:9464");
+    assert_eq!(listen("localhost:9464").unwrap().to_string(), "127.0.0.1:9464");
+    assert_eq!(listen("[::1]:9464").unwrap().to_string(), "[::1]:9464");
+    let text = file("0.0.0.0:9464");
+    let open = [("voice-bot.toml", text.as_str())];
+    let refused = message_of(&open, &Flags::default(), &[]);
+    assert!(refused.contains("metrics.listen") && refused.contains("0.0.0.0:9464"), "{refused}");
+    assert!(refused.contains("VOICE_BOT_API_TOKEN"), "{refused}");
+    let token = [("VOICE_BOT_API_TOKEN", "let-me-in-let-me-in")];
+    assert!(load(&open, &Flags::default(), &token).is_ok());
+    let unread = listen("9464").unwrap_err().to_string();
+    assert!(unread.contains("such as 127.0.0.1:9464"), "{unread}");
+}
+
+#[test]
+fn a_collector_is_named_by_its_address_alone() {
+    let file = |keys: &str| load_file(&format!("[telemetry]\n{keys}\n"));
+    let told = file("otlp_url = \"http://collector:4318\"\nsample_percent = 5").unwrap().telemetry;
+    assert_eq!(told.otlp_url.unwrap().as_str(), "http://collector:4318/");
+    assert_eq!((told.sample_percent, Config::default().telemetry.sample_percent), (5, 100));
+    let refused = file("otlp_url = \"https://me:hunter2@collector\"").unwrap_err().to_string();
+    assert!(refused.contains("telemetry.otlp_url") && !refused.contains("hunter2"), "{refused}");
+    let refused = file("otlp_url = \"collector:4317\"").unwrap_err().to_string();
+    assert!(refused.contains("such as http://127.0.0.1:4318"), "{refused}");
+    assert!(file("sample_percent = 0").is_err() && file("sample_percent = 101").is_err());
+}

@@ -82,6 +82,9 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
         ("lookup.url", or_none(config.lookup.url.as_ref().map(without_secrets))),
         ("lookup.deadline_ms", millis(config.lookup.deadline)),
         ("VOICE_BOT_LOOKUP_TOKEN", is_set(config.lookup.token.is_some())),
+        ("metrics.listen", or_none(config.metrics.listen)),
+        ("telemetry.otlp_url", or_none(config.telemetry.otlp_url.as_ref().map(without_secrets))),
+        ("telemetry.sample_percent", config.telemetry.sample_percent.to_string()),
     ]);
     all.into_iter().map(|(key, value)| Setting { key, value }).collect()
 }

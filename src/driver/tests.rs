@@ -226,7 +226,9 @@ async fn the_end_reaches_a_caller_whose_channel_is_full() {
     let commands = timeout(PATIENCE, taken).await.unwrap();
     assert!(matches!(commands.last(), Some(caller::Command::Mark(_))), "{commands:?}");
     assert!(commands.len() <= RESERVED + 1, "media left its places free: {}", commands.len());
-    assert_eq!(call.ends().await.reason, EndReason::HungUp);
+    let record = call.ends().await;
+    assert_eq!(record.reason, EndReason::HungUp);
+    assert!(record.unsent.caller > 0 && record.unsent.engine == 0, "{:?}", record.unsent);
     drop(far);
     gone.comes_true().await;
 }

@@ -10,7 +10,7 @@ use voice_bot_core::{call, pool};
 use super::lookup::Found;
 use super::*;
 use crate::config::{Flags, Trust};
-use crate::switchboard::Settings;
+use crate::switchboard::{Notes, Settings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -29,6 +29,7 @@ fn fleet(config: &Config, records: &Records) -> Fleet {
         tapes: None,
         acts: None,
         webhooks: None,
+        notes: Notes::default(),
     });
     let records = Arc::clone(records);
     let lookup: Lookup = Arc::new(move |question| {

@@ -22,7 +22,7 @@ use super::open::open;
 use super::probes;
 use super::reports::Reports;
 use super::standby::Standby;
-use super::{About, NeverBegan, Overview, Refusal, Request, Settings};
+use super::{About, NeverBegan, Notes, Overview, Refusal, Request, Settings};
 use crate::config::EventKind;
 use crate::driver::{Driver, Observers, Order};
 use crate::engine::{BoxFuture, Engine};
@@ -87,6 +87,7 @@ pub(super) struct Board {
     tapes: Option<Tapes>,
     acts: Option<mpsc::Sender<(CallId, Action)>>,
     webhooks: Option<Webhooks>,
+    notes: Notes,
     admitted: BTreeMap<CallId, Admitted>,
     /// How long a call has to connect, and one that waits to ask again.
     reserve: Duration,
@@ -160,6 +161,7 @@ impl Board {
             tapes: settings.tapes,
             acts: settings.acts,
             webhooks: settings.webhooks,
+            notes: settings.notes,
             admitted: BTreeMap::new(),
             reserve: settings.pool.reserve,
             absent: settings.pool.absent,
@@ -199,7 +201,8 @@ impl Board {
             Request::Primed(id, took) => self.primed(id, took),
             Request::Lost(id, fault) => self.lost(id, fault, now),
             Request::Cancel(call) => {
-                self.admitted.remove(&call);
+                let was_awaited = self.admitted.remove(&call).is_some();
+                self.notes.left(was_awaited && !self.stopping);
                 self.pool.cancel(&call, now);
             }
             Request::Report(call, report, never_began) => {
@@ -220,6 +223,7 @@ impl Board {
                 self.admitted.retain(|_, admitted| admitted.until > now);
                 answer(reply, self.running.len() + self.admitted.len());
             }
+            Request::Standing(reply) => answer(reply, self.standing(now)),
             Request::Overview(reply) => answer(reply, self.overview(now)),
             Request::Finished(call, record) => self.finish(&call, record),
             Request::Close => {
@@ -267,6 +271,7 @@ impl Board {
         record.announced = about.announced;
         record.reports = self.reports.take(&record.id);
         self.ended(about, &record);
+        self.notes.ended(about.direction, &record);
         if self.finished.len() == REMEMBERED {
             self.finished.pop_front();
         }
@@ -297,7 +302,7 @@ impl Board {
         caller: CallerPort,
         now: Instant,
     ) -> Result<(), Refusal> {
-        self.has_room(&id, now)?;
+        self.has_room(&id, now).inspect_err(|refusal| self.notes.refused(*refusal))?;
         let requests = self.requests.upgrade().ok_or(Refusal::Stopping)?;
         let (persona, about) = match self.admitted.remove(&id) {
             Some(Admitted { persona, about, .. }) => (persona, about),
@@ -314,8 +319,7 @@ impl Board {
         self.tell(EventKind::CallStarted, &id, started);
         let tape = |tapes: &Tapes| tapes.start(&id, &persona, &self.call, now);
         let tape = self.tapes.as_ref().map(tape);
-        let recordings = self.recordings.as_ref().filter(|_| persona.record);
-        let reel = recordings.map(|recordings| recordings.start(&id));
+        let reel = self.recordings.as_ref().filter(|_| persona.record).map(|it| it.start(&id));
         let call = Call::new(id.clone(), persona, self.call.clone(), now);
         let opener = {
             let (id, requests) = (id.clone(), self.requests.clone());

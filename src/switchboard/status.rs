@@ -39,19 +39,24 @@ impl EngineStatus {
             "faults": faults,
         })
     }
+
+    /// What is in a slot: `free`, `reserved`, `priming`, `primed` or `call`.
+    #[must_use]
+    pub const fn slot_state(slot: &SlotView) -> &'static str {
+        match (&slot.call, &slot.standby) {
+            (Some(_), _) if slot.is_taken && slot.is_priming => "priming",
+            (Some(_), _) if slot.is_taken => "call",
+            (Some(_), _) => "reserved",
+            (None, Some((_, true))) => "primed",
+            (None, Some((_, false))) => "priming",
+            (None, None) => "free",
+        }
+    }
 }
 
 fn of_slot(slot: &SlotView, persona: &Option<String>) -> Value {
-    let state = match (&slot.call, &slot.standby) {
-        (Some(_), _) if slot.is_taken && slot.is_priming => "priming",
-        (Some(_), _) if slot.is_taken => "call",
-        (Some(_), _) => "reserved",
-        (None, Some((_, true))) => "primed",
-        (None, Some((_, false))) => "priming",
-        (None, None) => "free",
-    };
     json!({
-        "state": state,
+        "state": EngineStatus::slot_state(slot),
         "call": slot.call.as_ref().map(|call| call.as_str()),
         "persona": persona,
         "age_s": slot.age.as_secs_f64(),

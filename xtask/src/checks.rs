@@ -133,6 +133,7 @@ fn doctest() -> Outcome {
 fn python() -> Outcome {
     let python = setup::python_tests()?;
     setup::mocks()?;
+    setup::promtool()?;
     cargo(&["build", "--quiet", "--package", "voice-bot"])?;
     let binary = build_folder()?.join(format!("voice-bot{}", std::env::consts::EXE_SUFFIX));
     let mut pytest = command(python);

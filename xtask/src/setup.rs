@@ -89,6 +89,38 @@ pub(crate) fn mocks() -> Result<(), String> {
     fs::write(&stamp, wanted).map_err(|e| format!("cannot write {}: {e}", stamp.display()))
 }
 
+/// Makes sure that there is promtool, which checks our figures and the rules about them. It is
+/// taken from Debian's package, which is not installed: that would start a Prometheus here.
+pub(crate) fn promtool() -> Result<(), String> {
+    if works("promtool", "--version") {
+        return Ok(());
+    }
+    println!("Set-up: figures are checked by promtool, not found here; fetching its package.");
+    take_promtool().map_err(|e| format!("Set-up could not fetch promtool: {e}"))?;
+    if works("promtool", "--version") { Ok(()) } else { Err("promtool does not run here".into()) }
+}
+
+fn take_promtool() -> Result<(), String> {
+    let (folder, programs) = (tools().join("prometheus"), tools().join("bin"));
+    let cannot = |e: std::io::Error| format!("cannot write to {}: {e}", tools().display());
+    fs::create_dir_all(&folder).and_then(|()| fs::create_dir_all(&programs)).map_err(cannot)?;
+    let download = || run(command("apt-get").args(DOWNLOAD).current_dir(&folder));
+    if download().is_err() {
+        apt(&["update"])?;
+        download()?;
+    }
+    let packages = fs::read_dir(&folder).map_err(cannot)?;
+    let mut packages = packages.filter_map(|file| Some(file.ok()?.path()));
+    let package = packages.find(|path| path.extension().is_some_and(|it| it == "deb"));
+    run(command("dpkg-deb").arg("--extract").arg(package.ok_or("no package came")?).arg(&folder))?;
+    fs::copy(folder.join("usr/bin/promtool"), programs.join("promtool")).map_err(cannot)?;
+    fs::remove_dir_all(&folder).map_err(cannot)
+}
+
+/// Fetches the package that holds promtool into the folder at hand; needs no root.
+const DOWNLOAD: [&str; 5] =
+    ["-qq", "--option", "APT::Sandbox::User=root", "download", "prometheus"];
+
 /// Makes sure that there is a C++ compiler, with which the fuzzing library is built.
 pub(crate) fn cpp_compiler() -> Result<(), String> {
     if works("c++", "--version") {
@@ -130,8 +162,14 @@ fn parse_version(text: &str) -> Vec<u32> {
     text.split('.').map_while(|part| part.parse().ok()).collect()
 }
 
-/// Installs Debian packages, as root or by a sudo that asks nothing.
+/// Installs Debian packages.
 fn apt_install(packages: &[&str]) -> Result<(), String> {
+    apt(&["update"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
+}
+
+/// Runs apt-get, as root or by a sudo that asks nothing.
+fn apt(arguments: &[&str]) -> Result<(), String> {
     if !works("apt-get", "--version") {
         return Err("this system has no apt-get".to_owned());
     }
@@ -140,12 +178,8 @@ fn apt_install(packages: &[&str]) -> Result<(), String> {
         (false, true) => &["sudo", "-n"],
         (false, false) => return Err("it needs root, and sudo asks for a password".to_owned()),
     };
-    let apt = |arguments: &[&str]| {
-        let words = [prefix, &["apt-get", "-qq"], arguments].concat();
-        run(command(words[0]).args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive"))
-    };
-    apt(&["update"])?;
-    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
+    let words = [prefix, &["apt-get", "-qq"], arguments].concat();
+    run(command(words[0]).args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
 fn is_root() -> bool {

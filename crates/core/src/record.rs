@@ -89,6 +89,31 @@ impl EndReason {
         Self::Internal,
     ];
 
+    /// Its name on a record and in figures.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CallerHungUp => "caller-hung-up",
+            Self::CallerLost => "caller-lost",
+            Self::CallerSilent => "caller-silent",
+            Self::NeverStarted => "never-started",
+            Self::EngineBusy => "engine-busy",
+            Self::EngineRefused => "engine-refused",
+            Self::EngineUnreachable => "engine-unreachable",
+            Self::EngineProtocol => "engine-protocol",
+            Self::EngineLeft => "engine-left",
+            Self::EngineLost => "engine-lost",
+            Self::EngineStalled => "engine-stalled",
+            Self::EngineSlow => "engine-slow",
+            Self::Codec => "codec",
+            Self::TimeLimit => "time-limit",
+            Self::HungUp => "hung-up",
+            Self::Transferred => "transferred",
+            Self::ShutDown => "shut-down",
+            Self::Internal => "internal",
+        }
+    }
+
     /// Whether the engine did not keep its side.
     #[must_use]
     pub const fn blames_engine(self) -> bool {
@@ -233,6 +258,15 @@ pub struct Succession {
     pub took: Duration,
 }
 
+/// Messages that were dropped because a leg did not take them in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Unsent {
+    /// Those for the caller.
+    pub caller: u64,
+    /// Those for the engine.
+    pub engine: u64,
+}
+
 /// One finished call.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CallRecord {
@@ -279,6 +313,8 @@ pub struct CallRecord {
     pub successions: Vec<Succession>,
     /// What the recording lacks; `None` of a call that was not recorded.
     pub recording: Option<Lacks>,
+    /// What whoever drives the call could not hand to its legs.
+    pub unsent: Unsent,
     /// Whether the caller was told, before anything else, that the call is recorded.
     pub announced: bool,
     /// What the carrier reported of the call besides, oldest first.
@@ -311,6 +347,7 @@ impl CallRecord {
             holds: 0,
             successions: Vec::new(),
             recording: None,
+            unsent: Unsent::default(),
             announced: false,
             reports: Vec::new(),
         }
@@ -319,4 +356,16 @@ impl CallRecord {
 
 fn as_text<S: serde::Serializer>(id: &CallId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_called_alike_everywhere() {
+        for reason in EndReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        }
+    }
 }

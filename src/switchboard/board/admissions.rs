@@ -17,14 +17,23 @@ impl Board {
         about: About,
         now: Instant,
     ) -> Result<Admission, Refusal> {
-        self.has_room(&call, now)?;
-        let until = now + self.absent;
-        self.admitted.insert(call.clone(), Admitted { persona, about, until });
-        self.ask_again(call, now)
+        let outcome = self.has_room(&call, now).and_then(|()| {
+            let until = now + self.absent;
+            self.admitted.insert(call.clone(), Admitted { persona, about, until });
+            self.ask(call, now)
+        });
+        self.notes.asked(outcome);
+        outcome
     }
 
-    /// Asks the pool for a call that was admitted.
+    /// Asks the pool again for a call that was admitted.
     pub(super) fn ask_again(&mut self, call: CallId, now: Instant) -> Result<Admission, Refusal> {
+        let outcome = self.ask(call, now);
+        self.notes.asked_again(outcome);
+        outcome
+    }
+
+    fn ask(&mut self, call: CallId, now: Instant) -> Result<Admission, Refusal> {
         self.has_room(&call, now)?;
         let admitted = self.admitted.get_mut(&call).ok_or(Refusal::Over)?;
         let key = SessionKey::of(&admitted.persona);

@@ -1,17 +1,17 @@
 //! The switchboard's engines: which there are, and what is told of their slots.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
-use voice_bot_core::id::EngineId;
+use voice_bot_core::id::{EngineId, SlotId};
 use voice_bot_core::leg::engine::OpenError;
 use voice_bot_core::pace::speed::Change;
 use voice_bot_core::persona::{Persona, SessionKey};
 use voice_bot_core::pool::{EngineView, Probed, SlotView};
 
-use super::super::EngineStatus;
 use super::super::lease::{News, Tiding};
+use super::super::{EngineStatus, Standing};
 use super::Board;
 use crate::engine::Engine;
 
@@ -20,7 +20,10 @@ impl Board {
     pub(super) fn told(&mut self, (slot, call, tiding): &News, now: Instant) {
         match *tiding {
             Tiding::Opened(took) => self.pool.opened(*slot, took),
-            Tiding::Primed(took) => self.pool.primed(*slot, took),
+            Tiding::Primed(took) => {
+                self.note_primed(*slot, took);
+                self.pool.primed(*slot, took);
+            }
             Tiding::Speed(Change::Slow(speed) | Change::GiveUp(speed)) => {
                 self.pool.slowed(*slot, speed.real_time_factor, now);
             }
@@ -108,6 +111,23 @@ impl Board {
             EngineStatus { name, view, personas }
         };
         self.pool.engines(now).into_iter().map(status).collect()
+    }
+
+    /// How it all stands.
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        Standing {
+            calls: self.running.values().map(|running| *running.snapshot.borrow()).collect(),
+            slots: self.pool.occupancy(now),
+            engines: self.engine_status(now),
+        }
+    }
+
+    /// Takes down how long a session in a slot took to read its prompts.
+    pub(super) fn note_primed(&self, slot: SlotId, took: Duration) {
+        let engine = self.pool.engine_of(slot).and_then(|engine| self.engines.get(&engine));
+        if let Some(engine) = engine {
+            self.notes.primed(engine.name(), took);
+        }
     }
 
     /// How fast the engine is in the call that a slot has.

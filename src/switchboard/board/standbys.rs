@@ -63,6 +63,7 @@ impl Board {
 
     pub(super) fn primed(&mut self, id: StandbyId, took: Duration) {
         if self.has(id) {
+            self.note_primed(id.slot, took);
             self.pool.primed(id.slot, took);
         }
     }

@@ -73,6 +73,7 @@ fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
             standbys: Vec::new(),
             acts: None,
             webhooks: None,
+            notes: Notes::default(),
         },
         engine,
     )

@@ -73,6 +73,7 @@ pub(super) async fn wait(
     State(line): State<Line>,
     request: Request,
 ) -> Result<Response, BadRequest> {
+    let began = Instant::now();
     let form = Form::read(&line, &line.wait_url(), request).await?;
     let call = form.call()?;
     let Some(wait) = line.waits().take(&call) else {
@@ -80,7 +81,9 @@ pub(super) async fn wait(
         return Ok(xml(&Twiml::new().hangup()));
     };
     let admission = line.switchboard().ask_again(call.clone()).await;
-    Ok(xml(&line.admitted(call, wait, admission).await))
+    let twiml = line.admitted(call.clone(), wait, admission).await;
+    line.switchboard().answered(&call, began.elapsed());
+    Ok(xml(&twiml))
 }
 
 impl Line {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
@@ -22,7 +22,7 @@ use super::signature::Body;
 use super::twiml::{RejectReason, Say, Twiml};
 use crate::config::Variables;
 use crate::lookup::Question;
-use crate::switchboard::{About, Direction, NeverBegan};
+use crate::switchboard::{About, Direction, NeverBegan, TurnedAway};
 use crate::telemetry::Pii;
 
 /// Longest body, in bytes; Twilio's are around one thousand.
@@ -41,6 +41,7 @@ pub(super) async fn incoming(
     State(line): State<Line>,
     request: Request,
 ) -> Result<Response, BadRequest> {
+    let began = Instant::now();
     let form = Form::read(&line, &line.incoming_url(), request).await?;
     let call = form.call()?;
     let (from, to) = (form.field("From"), form.field("To"));
@@ -48,10 +49,13 @@ pub(super) async fn incoming(
     info!(%call, from = %Pii(from), to = %Pii(to), persona = persona.name, "call comes in");
     if !line.access().may_call(from, to) {
         warn!(%call, from = %Pii(from), to = %Pii(to), "call not taken: too many in a minute");
+        line.switchboard().turned_away(TurnedAway::TooMany);
         return Ok(xml(&Twiml::new().reject(RejectReason::Busy)));
     }
     let values = line.looked_up(&form, &call, &persona).await;
-    Ok(xml(&line.take(call, &form, &persona, &values, Direction::Inbound).await))
+    let twiml = line.take(call.clone(), &form, &persona, &values, Direction::Inbound).await;
+    line.switchboard().answered(&call, began.elapsed());
+    Ok(xml(&twiml))
 }
 
 /// `/twiml/after`: the stream is over; whoever still listens is told why, and hung up.
@@ -119,6 +123,7 @@ pub(super) async fn answered(
     Path(order): Path<String>,
     request: Request,
 ) -> Result<Response, BadRequest> {
+    let began = Instant::now();
     let url = line.addresses(&order).answered;
     let form = Form::read(&line, url.as_str(), request).await?;
     let call = form.call()?;
@@ -130,7 +135,9 @@ pub(super) async fn answered(
         return Ok(xml(&Twiml::new().hangup()));
     };
     info!(%call, persona = persona.name, "call that was made is answered");
-    Ok(xml(&line.take(call, &form, persona, &values, Direction::Outbound).await))
+    let twiml = line.take(call.clone(), &form, persona, &values, Direction::Outbound).await;
+    line.switchboard().answered(&call, began.elapsed());
+    Ok(xml(&twiml))
 }
 
 /// `/twiml/status/ORDER`: how a call that voice-bot made is going.
@@ -289,7 +296,10 @@ impl Form {
         let url = query.map_or_else(|| url.to_owned(), |query| format!("{url}?{query}"));
         let is_signed = |body| {
             let checked = line.access().webhook(&parts.headers, &url, body);
-            checked.map_err(|_| BadRequest(StatusCode::FORBIDDEN, "this is not signed by Twilio"))
+            checked.map_err(|_| {
+                line.switchboard().turned_away(TurnedAway::Unsigned);
+                BadRequest(StatusCode::FORBIDDEN, "this is not signed by Twilio")
+            })
         };
         let fields: Vec<(String, String)>;
         if parts.method == Method::POST {

@@ -25,6 +25,25 @@ pub enum EngineState {
     Draining,
 }
 
+impl EngineState {
+    /// Every state, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Ready, Self::Priming, Self::Busy, Self::Slow, Self::Down, Self::Draining];
+
+    /// Its name in answers and figures.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Priming => "priming",
+            Self::Busy => "busy",
+            Self::Slow => "slow",
+            Self::Down => "down",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// One engine.
 #[derive(Debug, Clone)]
 pub struct EngineView {

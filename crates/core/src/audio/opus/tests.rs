@@ -215,7 +215,7 @@ proptest! {
 #[test]
 fn what_is_kept_of_one_side_is_not_heard_on_the_other() {
     let mut encoder = StereoEncoder::new(Rate::Hz8000).unwrap();
-    let mut decoder = opus::Decoder::new(8000, opus::Channels::Stereo).unwrap();
+    let mut decoder = opus::Decoder::new(8000, Channels::Stereo).unwrap();
     let tone = |n: usize, hz: f32| {
         (9000.0 * (std::f32::consts::TAU * hz * n as f32 / 8000.0).sin()) as i16
     };

@@ -1,4 +1,4 @@
-//! The control API, `/api`: calls are made, seen and ended by whoever has the token.
+//! The control API, `/api/v1`: calls are made, seen and ended by whoever has the token.
 
 use std::time::Duration;
 
@@ -17,8 +17,11 @@ use tokio::time::timeout;
 
 use crate::config::{Secret, Variables};
 use crate::fleet::{Fleet, FleetError, ReloadError};
+use crate::store::Archive;
 use crate::telephony::twilio::rest::RestError;
 use crate::telephony::twilio::{Line, OutboundError, TransferError};
+
+mod records;
 
 /// Longest body, in bytes.
 const BODY_BYTES: usize = 16 * 1024;
@@ -30,14 +33,21 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 const COMPARED: &[u8] = b"voice-bot";
 
 /// The routes, for whoever presents the token; without a token they are closed.
-pub(crate) fn router(line: Line, fleet: Fleet, token: Option<&Secret<String>>) -> Router {
+pub(crate) fn router(
+    line: Line,
+    fleet: Fleet,
+    archive: Archive,
+    token: Option<&Secret<String>>,
+) -> Router {
     let routes = Router::new()
-        .route("/api/calls", get(calls).post(call))
-        .route("/api/calls/{call}/hangup", post(hang_up))
-        .route("/api/calls/{call}/transfer", post(transfer))
-        .route("/api/calls/{call}/digits", post(digits))
+        .route("/api/v1/calls", post(call))
+        .route("/api/v1/orders", get(orders))
+        .route("/api/v1/calls/{call}/hangup", post(hang_up))
+        .route("/api/v1/calls/{call}/transfer", post(transfer))
+        .route("/api/v1/calls/{call}/digits", post(digits))
         .with_state(line)
-        .merge(of_fleet(fleet));
+        .merge(of_fleet(fleet))
+        .merge(records::router(archive));
     guarded(routes, token)
 }
 
@@ -50,9 +60,9 @@ pub(crate) fn guarded(routes: Router, token: Option<&Secret<String>>) -> Router 
 
 fn of_fleet(fleet: Fleet) -> Router {
     Router::new()
-        .route("/api/engines", get(engines).post(add_engine))
-        .route("/api/engines/{engine}", delete(remove_engine))
-        .route("/api/reload", post(reload))
+        .route("/api/v1/engines", get(engines).post(add_engine))
+        .route("/api/v1/engines/{engine}", delete(remove_engine))
+        .route("/api/v1/reload", post(reload))
         .with_state(fleet)
 }
 
@@ -87,7 +97,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// `POST /api/calls`.
+/// `POST /api/v1/calls`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
@@ -107,9 +117,8 @@ async fn call(State(line): State<Line>, request: Request) -> Result<Response, Pr
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-async fn calls(State(line): State<Line>) -> Response {
-    let running = line.running().await;
-    Json(json!({"running": running, "outbound": line.orders()})).into_response()
+async fn orders(State(line): State<Line>) -> Response {
+    Json(json!({"orders": line.orders()})).into_response()
 }
 
 async fn hang_up(State(line): State<Line>, Path(call): Path<String>) -> Result<Response, Problem> {
@@ -117,7 +126,7 @@ async fn hang_up(State(line): State<Line>, Path(call): Path<String>) -> Result<R
     Ok((StatusCode::ACCEPTED, Json(json!({"call": call, "status": "ending"}))).into_response())
 }
 
-/// `POST /api/calls/CALL/transfer`.
+/// `POST /api/v1/calls/CALL/transfer`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HandOver {
@@ -139,7 +148,7 @@ async fn transfer(
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
-/// `POST /api/calls/CALL/digits`.
+/// `POST /api/v1/calls/CALL/digits`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
@@ -162,7 +171,7 @@ async fn engines(State(fleet): State<Fleet>) -> Response {
     Json(json!({"engines": fleet.list().await})).into_response()
 }
 
-/// `POST /api/engines`.
+/// `POST /api/v1/engines`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewEngine {

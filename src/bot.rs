@@ -97,6 +97,7 @@ impl VoiceBot {
             acts: None,
             webhooks: None,
             notes: Notes::default(),
+            keeper: None,
         };
         Self { switchboard: Switchboard::start(settings) }
     }

@@ -27,6 +27,7 @@ mod resolve;
 mod rules;
 mod secret;
 mod start;
+mod store;
 mod tape;
 mod telemetry;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use personas::Personas;
 pub use recording::{RecordingConfig, RecordingFormat};
 pub use rules::{TRANSFER_SAY_CHARACTERS, are_keys};
 pub use secret::Secret;
+pub use store::{StoreConfig, StorePlace};
 pub use tape::{TapeConfig, TapeFlags};
 pub use telemetry::TelemetryConfig;
 pub use tunnel::{TunnelConfig, TunnelFlags, TunnelKind};
@@ -128,6 +130,8 @@ pub struct Config {
     pub outbound: OutboundConfig,
     /// Where events are sent to.
     pub webhooks: WebhooksConfig,
+    /// Where the records of calls are kept.
+    pub store: StoreConfig,
     /// What whoever controls calls over HTTP must present; without one nobody can.
     pub api_token: Option<Secret<String>>,
     /// Whom to ask about a caller.

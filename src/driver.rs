@@ -4,6 +4,7 @@
 
 mod legs;
 mod log;
+mod scribe;
 mod teller;
 
 use std::collections::VecDeque;
@@ -22,12 +23,14 @@ use voice_bot_core::record::{CallRecord, Unsent};
 
 use crate::port::CallerPort;
 use crate::recordings::Reel;
+use crate::store::Keeper;
 use crate::tape::Taper;
 use crate::telemetry::Pii;
 use crate::webhooks::Webhooks;
 use legs::Legs;
 pub use legs::{Opened, Opener, Wanted};
 use log::log;
+use scribe::Scribe;
 use teller::Teller;
 
 /// How often watchers are shown how a call stands.
@@ -57,6 +60,8 @@ pub struct Observers {
     pub acts: Option<mpsc::Sender<(CallId, Action)>>,
     /// Tells other programs of it.
     pub webhooks: Option<Webhooks>,
+    /// Keeps its words, notes and curves.
+    pub keeper: Option<Keeper>,
 }
 
 /// What a running call is told from outside its two legs.
@@ -78,7 +83,9 @@ pub struct Driver {
     /// Orders that the call gives itself.
     own: VecDeque<Control>,
     observers: Observers,
+    began: Instant,
     teller: Teller,
+    scribe: Scribe,
     tape: Option<Taper>,
     reel: Option<Reel>,
     shown: Option<Instant>,
@@ -96,17 +103,19 @@ impl Driver {
         orders: mpsc::Receiver<Order>,
         mut observers: Observers,
     ) -> Self {
-        let teller = Teller::new(id.as_str(), observers.webhooks.take(), now());
-        let engine = Legs::new(opener);
+        let teller = Teller::new(id.as_str(), observers.webhooks.take());
+        let scribe = Scribe::new(id.as_str(), observers.keeper.take());
         Self {
             id,
             call,
             caller,
-            engine,
+            engine: Legs::new(opener),
             orders,
             own: VecDeque::new(),
             observers,
+            began: now(),
             teller,
+            scribe,
             tape: None,
             reel: None,
             shown: None,
@@ -140,6 +149,7 @@ impl Driver {
                         tape.input(&input, now);
                     }
                     self.call.handle_input(input, now);
+                    self.scribe.engine(self.engine.name());
                     self.show(now);
                 }
                 Obeyed::Ended(mut record) => {
@@ -169,7 +179,10 @@ impl Driver {
                 Output::Engine(command) => self.tell_engine(command),
                 Output::Event(event) => {
                     log(&event);
-                    self.teller.event(&event, now());
+                    let now = now();
+                    let at = self.moment(&event, now);
+                    self.teller.event(&event, at);
+                    self.scribe.event(&event, at, self.engine.used(now));
                     if let Event::Ended(record) = &event {
                         ended = Some(record.clone());
                     }
@@ -192,6 +205,24 @@ impl Driver {
                     return ended.map_or(Obeyed::Until(deadline), Obeyed::Ended);
                 }
             }
+        }
+    }
+
+    /// When that is noticed at the caller's ear, counted from the call's beginning: a word is heard
+    /// behind what is on its way there, all else is now.
+    fn moment(&self, event: &Event, now: Instant) -> Duration {
+        let since = now.saturating_duration_since(self.began);
+        match event {
+            Event::Word(_) => since + self.call.snapshot(now).depth,
+            Event::Phase(_)
+            | Event::Digit(_)
+            | Event::Turn(_)
+            | Event::Speed(_)
+            | Event::Cleared
+            | Event::RuleMet(_)
+            | Event::Action { .. }
+            | Event::Succeeded(_)
+            | Event::Ended(_) => since,
         }
     }
 
@@ -267,7 +298,9 @@ impl Driver {
     fn show(&mut self, now: Instant) {
         if self.shown.is_none_or(|shown| now >= shown + SNAPSHOT_EVERY) {
             self.shown = Some(now);
-            self.observers.snapshot.send_replace(Some(self.call.snapshot(now)));
+            let snapshot = self.call.snapshot(now);
+            self.scribe.stands(&snapshot, self.engine.used(now));
+            self.observers.snapshot.send_replace(Some(snapshot));
         }
     }
 }

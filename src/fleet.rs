@@ -51,7 +51,7 @@ pub(crate) enum FleetError {
     #[error("{0} is an engine already; remove it first")]
     Known(String),
     /// It is not there.
-    #[error("no engine has this name; GET /api/engines shows those that there are")]
+    #[error("no engine has this name; GET /api/v1/engines shows those that there are")]
     Unknown,
 }
 

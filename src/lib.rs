@@ -17,6 +17,7 @@ pub mod port;
 mod process;
 pub mod recordings;
 pub mod serve;
+pub mod store;
 pub mod switchboard;
 pub mod tape;
 pub mod telemetry;

@@ -2,7 +2,6 @@
 //! notes and looks at the calls once a second, a scrape asks for the rest, and no call waits.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::process::Process;
+use crate::store::Keeper;
 use crate::switchboard::{Note, Notes, Standing, Switchboard};
 use crate::webhooks::Webhooks;
 use tally::Tally;
@@ -36,8 +36,8 @@ pub(crate) struct Sources {
     pub(crate) notes: Notes,
     /// Tells other programs what happens in calls.
     pub(crate) webhooks: Option<Webhooks>,
-    /// Records of calls that a store of them has lost. Whoever keeps them counts here.
-    pub(crate) records_lost: Arc<AtomicU64>,
+    /// Keeps what is left of calls.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 /// The figures. Cheap to clone; nothing is counted any more once the last clone is gone.

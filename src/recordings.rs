@@ -4,9 +4,11 @@
 mod ogg;
 mod wav;
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use voice_bot_core::id::CallId;
 use voice_bot_core::recording::Stretch;
 
 use crate::config::{RecordingConfig, RecordingFormat};
+use crate::store::{self, Eraser};
 
 /// Stretches of at least 100 ms that may wait to be written.
 const STRETCHES: usize = 64;
@@ -54,26 +57,49 @@ pub struct Kept {
     pub format: RecordingFormat,
 }
 
+impl Kept {
+    /// As the store keeps it.
+    #[must_use]
+    pub fn to_store(&self) -> store::Recording {
+        store::Recording {
+            place: self.name.clone(),
+            format: self.format.extension().to_owned(),
+            bytes: i64::try_from(self.bytes).unwrap_or(i64::MAX),
+        }
+    }
+}
+
 /// Keeps the recordings of all calls. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Recordings(Arc<Inner>);
 
-#[derive(Debug)]
+impl fmt::Debug for Recordings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recordings").field("folder", &self.0.folder).finish_non_exhaustive()
+    }
+}
+
+/// Is told of a recording that is complete.
+type Told = Box<dyn Fn(&CallId, Kept) + Send + Sync>;
+
 struct Inner {
     folder: PathBuf,
     format: RecordingFormat,
     /// How many are being written.
     open: watch::Sender<usize>,
-    /// Who wants to know of those that are complete.
-    kept: Option<mpsc::Sender<(CallId, Kept)>>,
+    /// Is told of those that are complete.
+    kept: Told,
     lost_ms: AtomicU64,
 }
 
 impl Recordings {
     /// What keeps recordings as `config` says, and tells `kept` of those that are complete.
     #[must_use]
-    pub fn new(config: &RecordingConfig, kept: Option<mpsc::Sender<(CallId, Kept)>>) -> Self {
-        let (folder, format) = (config.dir.clone(), config.format);
+    pub fn new(
+        config: &RecordingConfig,
+        kept: impl Fn(&CallId, Kept) + Send + Sync + 'static,
+    ) -> Self {
+        let (folder, format, kept) = (config.dir.clone(), config.format, Box::new(kept));
         let (open, lost_ms) = (watch::Sender::new(0), AtomicU64::new(0));
         Self(Arc::new(Inner { folder, format, open, kept, lost_ms }))
     }
@@ -120,6 +146,10 @@ impl Recordings {
         }
     }
 
+    fn lose(&self, stretch: &Stretch) {
+        self.0.lost_ms.fetch_add(length_ms(stretch), Ordering::Relaxed);
+    }
+
     /// Sound that no recording has because the disk was too slow or failed, in milliseconds.
     #[must_use]
     pub fn lost_ms(&self) -> u64 {
@@ -133,9 +163,18 @@ impl Recordings {
             warn!("some recordings could not be written to their end in time");
         }
     }
+}
 
-    fn lose(&self, stretch: &Stretch) {
-        self.0.lost_ms.fetch_add(length_ms(stretch), Ordering::Relaxed);
+impl Eraser for Recordings {
+    fn erase<'a>(
+        &'a self,
+        recording: &'a store::Recording,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        let (all, name) = (self.clone(), recording.place.clone());
+        Box::pin(async move {
+            let removed = spawn_blocking(move || all.remove(&name)).await;
+            removed.map_err(io::Error::other).flatten().map_err(|error| error.to_string())
+        })
     }
 }
 
@@ -207,7 +246,7 @@ async fn write(writing: Writing, id: CallId, mut stretches: mpsc::Receiver<Stret
         match written.await.map_err(io::Error::other).flatten() {
             Ok((_, bytes)) if over => {
                 info!(%id, file = name, bytes, "the call is recorded");
-                return tell(&writing.0, id, Kept { name, bytes, format }).await;
+                return (writing.0.0.kept)(&id, Kept { name, bytes, format });
             }
             Ok((open, _)) => sheet = Some(open),
             Err(error) => {
@@ -219,13 +258,6 @@ async fn write(writing: Writing, id: CallId, mut stretches: mpsc::Receiver<Stret
         while gathered.is_empty() && !over {
             over = stretches.recv_many(&mut gathered, STRETCHES).await == 0;
         }
-    }
-}
-
-async fn tell(recordings: &Recordings, id: CallId, kept: Kept) {
-    if let Some(told) = &recordings.0.kept {
-        // Who does not listen any more does not want to know.
-        drop(told.send((id, kept)).await);
     }
 }
 

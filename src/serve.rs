@@ -15,7 +15,7 @@ use voice_bot_core::persona::Reading;
 use voice_bot_core::pool;
 
 use crate::api;
-use crate::config::{Config, ConfigError, EngineConfig, NoSlot, Secret, ServerConfig};
+use crate::config::{Config, ConfigError, EngineConfig, NoSlot, Personas, Secret, ServerConfig};
 use crate::engine::Engine;
 use crate::engine::socket::EndpointError;
 use crate::fleet::{self, Engines, Fleet, usual_personas};
@@ -23,6 +23,7 @@ use crate::listen;
 use crate::live::Live;
 use crate::metrics::{Metrics, Sources};
 use crate::recordings::Recordings;
+use crate::store::{self, Archive, Keeper, StoreError};
 use crate::switchboard::{Notes, Settings, Switchboard};
 use crate::tape::Tapes;
 use crate::telephony::twilio::{Line, LineConfig};
@@ -40,6 +41,8 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 const ACTS: usize = 1024;
 /// How long the last events may take to be delivered; what is not waits for the next start.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
+/// How long the last records may take to be written; what is not is lost.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
 /// How long connections without a call may stay open behind that.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
@@ -54,6 +57,9 @@ pub enum ServerError {
     /// Events cannot be kept for those who are to be told.
     #[error("webhooks: {0}")]
     Webhooks(#[from] WebhooksError),
+    /// Calls cannot be kept.
+    #[error("{0}")]
+    Store(#[from] StoreError),
 }
 
 /// A server that answers calls: routes to be served, and the calls behind them.
@@ -82,6 +88,8 @@ pub struct Server {
     recordings: Recordings,
     tapes: Option<Tapes>,
     webhooks: Option<Webhooks>,
+    keeper: Keeper,
+    archive: Archive,
     grace: Duration,
     drain: Duration,
     api_token: Option<Secret<String>>,
@@ -127,7 +135,7 @@ impl Server {
         warn_of_long_prompts(config);
         let webhooks = Webhooks::start(&config.webhooks)?;
         let tapes = Tapes::new(&config.tape);
-        let recordings = Recordings::new(&config.recording, None);
+        let (keeper, archive, recordings) = keep(config)?;
         let (acts, wanted) = mpsc::channel(ACTS);
         let is_counted = config.metrics.listen.is_some() || config.api_token.is_some();
         let (notes, counted) = is_counted.then(Notes::channel).unzip();
@@ -145,29 +153,16 @@ impl Server {
             acts: Some(acts),
             webhooks: webhooks.clone(),
             notes: notes.clone(),
+            keeper: Some(keeper.clone()),
         });
         let traces = marks
             .and_then(|marks| Traces::start(&config.telemetry, &switchboard, marks, notes.clone()));
-        let sources = Sources { notes, webhooks: webhooks.clone(), ..Sources::default() };
+        let sources = Sources { notes, webhooks: webhooks.clone(), keeper: Some(keeper.clone()) };
         let metrics = counted.map(|counted| Metrics::start(switchboard.clone(), counted, sources));
         let personas = Live::new(config.personas.clone());
         let fleet = Fleet::new(config, named, switchboard.clone(), personas.clone());
         let readiness = Readiness::new(switchboard.clone());
-        let line = Line::new(
-            switchboard.clone(),
-            LineConfig {
-                base,
-                personas,
-                say: config.say.clone(),
-                twilio: config.twilio.clone(),
-                outbound: config.outbound.clone(),
-                time_limit: config.call.max_duration,
-                admission: config.admission.clone(),
-                lookup: config.lookup.clone(),
-                recorded: config.tape.keeps_content(),
-                start_timeout: config.call.start_timeout,
-            },
-        );
+        let line = Line::new(switchboard.clone(), line_config(config, base, personas));
         line.act(wanted);
         let (grace, drain) =
             (config.server.shutdown_grace, config.latency.bound + config.call.drain);
@@ -180,6 +175,8 @@ impl Server {
             recordings,
             tapes,
             webhooks,
+            keeper,
+            archive,
             grace,
             drain,
             api_token,
@@ -189,11 +186,12 @@ impl Server {
         })
     }
 
-    /// The routes `/twiml…`, `/media/TICKET`, `/api/…`, `/health` and `/ready`; with the API's
+    /// The routes `/twiml…`, `/media/TICKET`, `/api/v1/…`, `/health` and `/ready`; with the API's
     /// token `/metrics` too.
     pub fn router(&self) -> Router {
         let token = self.api_token.as_ref();
-        let api = api::router(self.line.clone(), self.fleet.clone(), token);
+        let (line, fleet, archive) = (self.line.clone(), self.fleet.clone(), self.archive.clone());
+        let api = api::router(line, fleet, archive, token);
         let routes = self.line.router().merge(self.readiness.clone().router()).merge(api);
         match (&self.metrics, token) {
             (Some(metrics), Some(_)) => routes.merge(api::guarded(metrics.clone().router(), token)),
@@ -235,6 +233,18 @@ impl Server {
         &self.switchboard
     }
 
+    /// The calls that are kept.
+    #[must_use]
+    pub const fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// What keeps them as they go.
+    #[must_use]
+    pub const fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
     /// Takes no more calls and waits for those that run: `server.shutdown_grace_s`, then politely
     /// ended. The routes must be served until this returns, so that callers are told.
     pub async fn stop(&self) {
@@ -258,6 +268,7 @@ impl Server {
         if let Some(traces) = &self.traces {
             traces.flush(LAST_EVENTS).await;
         }
+        self.keeper.stop(LAST_RECORDS).await;
     }
 
     /// Ends the calls of a server that stops politely now, in place of waiting for them to finish.
@@ -337,6 +348,35 @@ fn warn_of_long_prompts(config: &Config) {
 /// [`EndpointError`] when an engine's address or certificate file is unusable.
 pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointError> {
     Ok(fleet::configured(config)?.into_iter().map(|(_, engine)| engine).collect())
+}
+
+/// Begins to keep calls, and to let the old ones go.
+fn keep(config: &Config) -> Result<(Keeper, Archive, Recordings), StoreError> {
+    let store = store::open(&config.store)?;
+    let instance = store::instance(&config.store, config.server.port);
+    let keeper = Keeper::start(Arc::clone(&store), &instance);
+    let told = keeper.clone();
+    let recordings = Recordings::new(&config.recording, move |call, kept| {
+        told.recorded(call.as_str(), kept.to_store());
+    });
+    let archive = Archive::new(store, Some(Arc::new(recordings.clone())));
+    archive.sweep_always(&config.store);
+    Ok((keeper, archive, recordings))
+}
+
+fn line_config(config: &Config, base: Url, personas: Live<Personas>) -> LineConfig {
+    LineConfig {
+        base,
+        personas,
+        say: config.say.clone(),
+        twilio: config.twilio.clone(),
+        outbound: config.outbound.clone(),
+        time_limit: config.call.max_duration,
+        admission: config.admission.clone(),
+        lookup: config.lookup.clone(),
+        recorded: config.tape.keeps_content(),
+        start_timeout: config.call.start_timeout,
+    }
 }
 
 /// The core's view of who is let in when.

@@ -2,6 +2,7 @@
 //!
 //! One task owns the state; everyone else holds a [`Switchboard`] and asks.
 
+mod about;
 mod board;
 mod lease;
 mod notes;
@@ -26,12 +27,14 @@ use voice_bot_core::record::{CallRecord, Report};
 use crate::engine::Engine;
 use crate::port::CallerPort;
 use crate::recordings::Recordings;
+use crate::store::Keeper;
 use crate::tape::Tapes;
 use crate::webhooks::Webhooks;
 use board::Board;
 use lease::Taken;
 use standby::StandbyId;
 
+pub use about::{About, Direction, NeverBegan};
 pub use notes::{Mark, Marked, Note, Notes, TurnedAway};
 pub use status::EngineStatus;
 
@@ -65,6 +68,8 @@ pub struct Settings {
     pub webhooks: Option<Webhooks>,
     /// Takes down what is to be counted.
     pub notes: Notes,
+    /// Keeps what is left of calls.
+    pub keeper: Option<Keeper>,
 }
 
 /// Why a call is not taken.
@@ -105,60 +110,6 @@ impl Refusal {
             Self::Duplicate => "duplicate",
             Self::Stopping => "stopping",
             Self::Over => "over",
-        }
-    }
-}
-
-/// What is known of a call besides its audio.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct About {
-    /// Who called whom.
-    pub direction: Direction,
-    /// The caller's number or name, as the carrier gives it; empty if there is none.
-    pub from: String,
-    /// What was called; likewise.
-    pub to: String,
-    /// Whether the caller is told that the call is recorded.
-    pub announced: bool,
-}
-
-/// What is known of a call that was never admitted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NeverBegan {
-    /// Who called whom.
-    pub about: About,
-    /// The name of the persona that would have talked.
-    pub persona: String,
-}
-
-impl About {
-    /// What other programs are told of it.
-    fn to_json(&self) -> serde_json::Value {
-        let Self { direction, from, to, announced } = self;
-        serde_json::json!({
-            "direction": direction, "from": from, "to": to, "announced": announced,
-        })
-    }
-}
-
-/// Who called whom.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// Somebody called the bot.
-    #[default]
-    Inbound,
-    /// The bot called somebody.
-    Outbound,
-}
-
-impl Direction {
-    /// Its name in answers and figures.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
         }
     }
 }

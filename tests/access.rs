@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use voice_bot::Server;
-use voice_bot::config::{Config, Secret, UpgradeSignature};
+use voice_bot::config::{Config, Secret, StoreConfig, UpgradeSignature};
 use voice_bot::engine::demo::DemoServer;
 use voice_bot::telephony::twilio::signature::{Body, Signatures};
 use voice_bot_core::demo::Behaviour;
@@ -30,7 +30,7 @@ const PUBLIC: &str = "https://bot.example.com/phone/";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn config(demo: &DemoServer) -> Config {
-    let mut config = Config::default();
+    let mut config = Config { store: StoreConfig::in_memory(), ..Config::default() };
     // Engines are looked at that nobody may touch.
     config.admission.ring = Duration::ZERO;
     config.engine.urls = vec![format!("ws://{}", demo.address()).parse().unwrap()];

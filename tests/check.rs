@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use voice_bot::Server;
-use voice_bot::config::{Config, Secret, UpgradeSignature};
+use voice_bot::config::{Config, Secret, StoreConfig, UpgradeSignature};
 use voice_bot::engine::demo::DemoServer;
 use voice_bot::telephony::twilio::check::{NONCE, PROOF, REFUSAL, TOO_OLD, nonce, proof};
 use voice_bot::telephony::twilio::signature::Signatures;
@@ -207,7 +207,7 @@ impl Site {
         let front = proxied(address, proxy, tls.map(|tls| tls.acceptor.clone())).await;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{}/", front.port());
-        let mut config = Config::default();
+        let mut config = Config { store: StoreConfig::in_memory(), ..Config::default() };
         config.engine.urls = vec![format!("ws://{}", demo.address()).parse().unwrap()];
         config.twilio.auth_token = Some(Secret::new(token.to_owned()));
         config.twilio.webhook_signature = true;

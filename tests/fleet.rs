@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use url::Url;
 use voice_bot::Server;
-use voice_bot::config::{Config, ConfigError, Flags, Secret};
+use voice_bot::config::{Config, ConfigError, Flags, Secret, StoreConfig};
 use voice_bot::dial::{Ended, Plan, Report, place};
 use voice_bot::engine::demo::{DemoOptions, DemoServer};
 use voice_bot::serve::local_url;
@@ -156,7 +156,7 @@ impl Front {
 }
 
 fn config(engines: &[SocketAddr]) -> Config {
-    let mut config = Config::default();
+    let mut config = Config { store: StoreConfig::in_memory(), ..Config::default() };
     config.engine.urls =
         engines.iter().map(|address| format!("ws://{address}").parse().unwrap()).collect();
     config.engine.probe = Some(Duration::from_millis(100));
@@ -235,7 +235,8 @@ impl Folder {
 
     fn load(folder: &Path) -> Result<Config, Box<ConfigError>> {
         let token = |name: &str| (name == "VOICE_BOT_API_TOKEN").then(|| TOKEN.to_owned());
-        Ok(Config::load_from(folder, &Flags::default(), &token)?)
+        let store = StoreConfig::in_memory();
+        Ok(Config { store, ..Config::load_from(folder, &Flags::default(), &token)? })
     }
 
     async fn open(&self) -> Site {
@@ -254,7 +255,7 @@ async fn a_configuration_that_is_read_again_moves_new_calls_and_leaves_running_o
     site.are(&[EngineState::Busy]).await;
 
     folder.write("[engine]\nurls = []\n");
-    let refused = site.api(422, "POST", "/api/reload", "").await;
+    let refused = site.api(422, "POST", "/api/v1/reload", "").await;
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("engine.urls") && message.contains("names no server"), "{message}");
     site.are(&[EngineState::Busy]).await;
@@ -263,7 +264,7 @@ async fn a_configuration_that_is_read_again_moves_new_calls_and_leaves_running_o
     let persona = "name = \"zoe\"\nvoice = \"NATF2.pt\"\nprompt = \"Be Zoe.\"\n";
     std::fs::write(folder.0.path().join("personas/zoe.toml"), persona).unwrap();
     folder.engines(&[second.address()], "[server]\nport = 1\n[personas]\ndefault = \"zoe\"");
-    let answer = site.api(200, "POST", "/api/reload", "").await;
+    let answer = site.api(200, "POST", "/api/v1/reload", "").await;
     assert_eq!(answer["needs_restart"], serde_json::json!(["server.port"]));
     site.are(&[EngineState::Draining, EngineState::Ready]).await;
     let later = site.call(Duration::from_millis(500)).await.unwrap();
@@ -285,7 +286,7 @@ async fn an_engine_with_other_settings_is_not_connected_to_before_its_call_is_ov
     let call = site.call(Duration::from_secs(5));
     site.are(&[EngineState::Busy]).await;
     folder.engines(&[engine.address()], "warm = 1\nhandshake_timeout_s = 59");
-    site.api(200, "POST", "/api/reload", "").await;
+    site.api(200, "POST", "/api/v1/reload", "").await;
     site.are(&[EngineState::Draining]).await;
     sleep(Duration::from_millis(300)).await;
     assert_eq!(engine.stats().connections, 1, "there is one conversation at a time");
@@ -312,13 +313,13 @@ async fn a_session_that_was_primed_for_what_a_persona_was_is_replaced() {
         assert!(timeout(PATIENCE, come).await.is_ok(), "{:?}", engine.stats());
     };
     primed(1).await;
-    site.api(200, "POST", "/api/reload", "").await;
+    site.api(200, "POST", "/api/v1/reload", "").await;
     sleep(Duration::from_millis(200)).await;
     assert_eq!(engine.stats().sessions, 1, "nothing has changed");
     folder.persona("Be brief.");
-    site.api(200, "POST", "/api/reload", "").await;
+    site.api(200, "POST", "/api/v1/reload", "").await;
     primed(2).await;
-    let listed = site.api(200, "GET", "/api/engines", "").await;
+    let listed = site.api(200, "GET", "/api/v1/engines", "").await;
     let slot = &listed["engines"][0]["slots"][0];
     assert_eq!((&slot["state"], &slot["persona"]), (&"primed".into(), &"assistant".into()));
     assert!(!listed.to_string().contains("Be brief"), "no prompt is shown: {listed}");
@@ -356,19 +357,19 @@ async fn engines_are_added_and_removed_by_who_has_the_token() {
     let call = site.call(Duration::from_secs(2));
     site.are(&[EngineState::Busy]).await;
     let url = format!("{{\"url\": \"ws://{}\"}}", second.address());
-    let added = site.api(201, "POST", "/api/engines", &url).await;
+    let added = site.api(201, "POST", "/api/v1/engines", &url).await;
     assert_eq!(added["engine"], second.address().to_string());
-    assert_eq!(site.api(409, "POST", "/api/engines", &url).await["error"]["code"], "known");
-    let wrong = site.api(400, "POST", "/api/engines", "{\"url\": \"gpu\"}").await;
+    assert_eq!(site.api(409, "POST", "/api/v1/engines", &url).await["error"]["code"], "known");
+    let wrong = site.api(400, "POST", "/api/v1/engines", "{\"url\": \"gpu\"}").await;
     assert!(wrong["error"]["message"].as_str().unwrap().contains("has no scheme"), "{wrong}");
     site.are(&[EngineState::Busy, EngineState::Ready]).await;
     let report = site.call(Duration::from_millis(500)).await.unwrap();
     assert_eq!(site.reason(&report).await, EndReason::CallerHungUp);
     assert_eq!(second.stats().sessions, 1);
-    let listed = site.api(200, "GET", "/api/engines", "").await;
+    let listed = site.api(200, "GET", "/api/v1/engines", "").await;
     let from: Vec<_> = listed["engines"].as_array().unwrap().iter().map(|it| &it["from"]).collect();
     assert_eq!(from, ["configuration", "api"]);
-    let path = format!("/api/engines/{}", first.address());
+    let path = format!("/api/v1/engines/{}", first.address());
     site.api(202, "DELETE", &path, "").await;
     site.api(404, "DELETE", &path, "").await;
     site.are(&[EngineState::Draining, EngineState::Ready]).await;
@@ -379,7 +380,7 @@ async fn engines_are_added_and_removed_by_who_has_the_token() {
     closed.api_token = Some(Secret::new("another-token-than-that".to_owned()));
     let closed = Site::open(&closed).await;
     for (method, path) in
-        [("GET", "/api/engines"), ("POST", "/api/engines"), ("POST", "/api/reload")]
+        [("GET", "/api/v1/engines"), ("POST", "/api/v1/engines"), ("POST", "/api/v1/reload")]
     {
         assert_eq!(closed.api(401, method, path, "").await["error"]["code"], "unauthorized");
     }

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use url::Url;
 use voice_bot::Server;
-use voice_bot::config::{Config, MachinePolicy, Secret};
+use voice_bot::config::{Config, MachinePolicy, Secret, StoreConfig};
 use voice_bot::engine::demo::DemoServer;
 use voice_bot::telephony::twilio::signature::{Body, Signatures};
 use voice_bot::tls;
@@ -61,7 +61,7 @@ impl Site {
         tokio::spawn(async move { axum::serve(api, routes).await });
 
         let demo = demo(quick(Behaviour::Tone)).await;
-        let mut config = Config::default();
+        let mut config = Config { store: StoreConfig::in_memory(), ..Config::default() };
         config.engine.urls = vec![format!("ws://{}", demo.address()).parse().unwrap()];
         config.twilio.account_sid = Some(format!("AC{TOKEN}"));
         config.twilio.auth_token = Some(Secret::new(TOKEN.to_owned()));
@@ -86,7 +86,7 @@ impl Site {
 
     /// Status and body of what the control API answers.
     async fn wish(&self, wish: &Value) -> (u16, Value) {
-        answered(self.post("/api/calls").bearer_auth(API_TOKEN).body(wish.to_string())).await
+        answered(self.post("/api/v1/calls").bearer_auth(API_TOKEN).body(wish.to_string())).await
     }
 
     /// The form of the only order that Twilio has, or of the last one.
@@ -113,8 +113,8 @@ impl Site {
     }
 
     async fn listed(&self) -> Value {
-        let url = format!("http://{}/api/calls", self.address);
-        answered(self.client.get(url).bearer_auth(API_TOKEN)).await.1["outbound"].clone()
+        let url = format!("http://{}/api/v1/orders", self.address);
+        answered(self.client.get(url).bearer_auth(API_TOKEN)).await.1["orders"].clone()
     }
 }
 
@@ -129,7 +129,7 @@ async fn nobody_calls_without_the_token() {
     let site = Site::open(|_| {}).await;
     let wish = json!({"to": SOMEONE}).to_string();
     for token in [None, Some(""), Some("let-me-in"), Some("let-me-in-let-me-ix")] {
-        let request = site.post("/api/calls").body(wish.clone());
+        let request = site.post("/api/v1/calls").body(wish.clone());
         let request =
             token.map_or(request.try_clone().unwrap(), |token| request.bearer_auth(token));
         let (status, answer) = answered(request).await;
@@ -254,13 +254,13 @@ async fn a_machine_is_hung_up_on_or_left_a_message() {
 async fn a_call_that_rings_is_hung_up_by_twilio() {
     let site = Site::open(|_| {}).await;
     assert_eq!(site.wish(&json!({"to": SOMEONE})).await.0, 201);
-    let (status, _) = answered(site.post("/api/calls/CA1/hangup").bearer_auth(API_TOKEN)).await;
+    let (status, _) = answered(site.post("/api/v1/calls/CA1/hangup").bearer_auth(API_TOKEN)).await;
     assert_eq!(status, 202);
     let (_, path, form) = site.seen.lock().unwrap().last().unwrap().clone();
     assert!(path.ends_with("/Calls/CA1.json"), "{path}");
     assert_eq!(form, [("Status".to_owned(), "completed".to_owned())]);
     let (status, _) =
-        answered(site.post("/api/calls/..%2FCA1/hangup").bearer_auth(API_TOKEN)).await;
+        answered(site.post("/api/v1/calls/..%2FCA1/hangup").bearer_auth(API_TOKEN)).await;
     assert_eq!(status, 404, "a name that would lead elsewhere");
     assert_eq!(site.orders(), 2);
 }

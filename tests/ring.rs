@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 use voice_bot::Server;
-use voice_bot::config::{Config, Flags, NoSlot};
+use voice_bot::config::{Config, Flags, NoSlot, StoreConfig};
 use voice_bot::dial::{Ended, Plan, Report, place};
 use voice_bot::engine::demo::DemoServer;
 use voice_bot::serve::local_url;
@@ -45,6 +45,7 @@ impl Site {
     ) -> Self {
         config.engine.urls = vec![format!("ws://{}", engine.address()).parse().unwrap()];
         config.outbound.toll.allow = vec!["+1555".to_owned(), "https://".to_owned()];
+        config.store = StoreConfig::in_memory();
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = local_url(listener.local_addr().unwrap());

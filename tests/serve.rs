@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use url::Url;
 use voice_bot::Server;
-use voice_bot::config::{Config, Flags};
+use voice_bot::config::{Config, Flags, StoreConfig};
 use voice_bot::dial::{self, Ended, Plan, Report, StreamEnd, wav};
 use voice_bot::engine::demo::DemoServer;
 use voice_bot::engine::{BoxFuture, Engine, Session};
@@ -41,7 +41,7 @@ const GOODBYE: &str = "Time is up.";
 
 /// A configuration for these engines; what it waits for, it does not wait for long.
 fn config(engines: &[String]) -> Config {
-    let mut config = Config::default();
+    let mut config = Config { store: StoreConfig::in_memory(), ..Config::default() };
     config.engine.urls = engines.iter().map(|url| url.parse().unwrap()).collect();
     config.engine.connect_timeout = Duration::from_secs(2);
     config.engine.handshake_timeout = Duration::from_secs(5);

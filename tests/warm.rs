@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 use voice_bot::Server;
-use voice_bot::config::{Config, Flags};
+use voice_bot::config::{Config, Flags, StoreConfig};
 use voice_bot::dial::{Plan, Report, place};
 use voice_bot::engine::demo::DemoServer;
 use voice_bot::serve::local_url;
@@ -52,6 +52,7 @@ impl Site {
         let url = |demo: &&DemoServer| format!("ws://{}", demo.address()).parse().unwrap();
         config.engine.urls = engines.iter().map(url).collect();
         config.engine.warm = warm;
+        config.store = StoreConfig::in_memory();
         // The start of a cold call is looked at too.
         config.admission.ring = Duration::ZERO;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

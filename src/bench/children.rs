@@ -80,7 +80,8 @@ fn configuration(engines: &[u16], threads: usize) -> String {
     // The load's engines speak WebSocket alone, so a probe would find nobody.
     // All calls come from one number, far more often than a person calls.
     let limits = "[twilio]\ncalls_per_minute_from = 0\ncalls_per_minute_to = 0\n";
-    text + "[engine]\nurls = [" + &urls.join(", ") + "]\nprobe_s = 0\n" + call + limits
+    let store = "[store]\nurl = \"none\"\n";
+    text + store + "[engine]\nurls = [" + &urls.join(", ") + "]\nprobe_s = 0\n" + call + limits
 }
 
 /// The address that the server says it listens on.

@@ -42,7 +42,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let token = config.api_token.context(
         "set VOICE_BOT_API_TOKEN to the token of the server, in the environment or in .env",
     )?;
-    let url = args.server.join("api/calls").context("--server")?;
+    let url = args.server.join("api/v1/calls").context("--server")?;
     let vars: BTreeMap<_, _> = args.vars.into_iter().collect();
     let body = json!({"to": args.to, "persona": args.persona, "vars": vars});
     let client = reqwest::Client::builder()

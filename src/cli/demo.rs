@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use voice_bot::Server;
-use voice_bot::config::{Config, LogConfig, TapeFlags};
+use voice_bot::config::{Config, LogConfig, StoreConfig, TapeFlags};
 use voice_bot::core::call::{Event, Phase};
 use voice_bot::core::id::CallId;
 use voice_bot::dial::{self, Plan, Progress};
@@ -61,7 +61,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     };
     // Better to know now than after the call that it cannot be written.
     dial::wav::write(&args.out, &[], &[]).context("--out")?;
-    let config = Config { tape: args.tape.resolve()?, ..Config::default() };
+    let (tape, store) = (args.tape.resolve()?, StoreConfig::in_memory());
+    let config = Config { tape, store, ..Config::default() };
     prepare_tapes(&config.tape)?;
     let demo = DemoEngines::start(1, DemoOptions::default()).await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port")?;

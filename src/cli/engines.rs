@@ -50,7 +50,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         "set VOICE_BOT_API_TOKEN to the token of the server, in the environment or in .env",
     )?;
     let server = args.url.unwrap_or_else(|| local_url(config.server.listen()));
-    let url = server.join("api/engines").context("--url")?;
+    let url = server.join("api/v1/engines").context("--url")?;
     let client = Client::builder()
         .timeout(DEADLINE)
         .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))

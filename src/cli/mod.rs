@@ -5,6 +5,7 @@
 
 mod bench;
 mod call;
+mod calls;
 mod check;
 mod demo;
 mod dial;
@@ -55,6 +56,8 @@ enum Command {
     Dial(dial::Args),
     /// Have the running server call a number
     Call(call::Args),
+    /// See, export and delete the calls that are kept
+    Calls(calls::Args),
     /// See the Twilio account's numbers, point one here, and prepare for this server's absence
     Number(number::Args),
     /// Run a recorded call again, and compare what comes of it
@@ -88,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(args) => block_on(builder, check::run(args)),
         Command::Call(args) => block_on(builder, call::run(args)),
+        Command::Calls(args) => block_on(builder, calls::run(args)),
         Command::Number(args) => block_on(builder, number::run(args)),
         Command::Engine(args) => block_on(builder, engine::run(args)),
         Command::Engines(args) => block_on(builder, engines::run(args)),

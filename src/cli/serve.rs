@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 use voice_bot::Server;
-use voice_bot::config::{Config, Flags, TapeConfig, TunnelFlags, environment};
+use voice_bot::config::{Config, Flags, StoreConfig, TapeConfig, TunnelFlags, environment};
 use voice_bot::engine::Engine;
 use voice_bot::engine::demo::{DemoOptions, DemoServer};
 use voice_bot::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
@@ -16,6 +16,7 @@ use voice_bot::recordings::Recordings;
 #[cfg(feature = "ngrok")]
 use voice_bot::serve::local_address;
 use voice_bot::serve::{base_url, local_url};
+use voice_bot::store;
 use voice_bot::tape::Tapes;
 use voice_bot::telemetry;
 
@@ -88,6 +89,7 @@ pub(super) async fn run(Ready { config, demo, flags }: Ready) -> anyhow::Result<
     })?;
     let bound = listener.local_addr().context("cannot read the address listened on")?;
     let metrics = listen_for_metrics(&config).await?;
+    prepare_store(&config.store).await?;
     #[cfg(feature = "ngrok")]
     let (config, tunnel) = open_tunnel(config, bound).await?;
     let base = base_url(&config.server, bound);
@@ -170,7 +172,7 @@ pub(super) fn prepare_recordings(config: &Config) -> anyhow::Result<()> {
     if recorded.is_empty() {
         return Ok(());
     }
-    Recordings::new(&config.recording, None).prepare().context("recordings")?;
+    Recordings::new(&config.recording, |_, _| {}).prepare().context("recordings")?;
     let (dir, personas) = (config.recording.dir.display(), recorded.join(", "));
     info!(%dir, personas, "calls of these personas are recorded");
     Ok(())
@@ -185,6 +187,19 @@ pub(super) fn prepare_tapes(config: &TapeConfig) -> anyhow::Result<()> {
     tapes.prepare().context("--tape (tape.dir)")?;
     let TapeConfig { words, audio, .. } = *config;
     info!(dir = %dir.display(), words, audio, "calls are recorded on tapes");
+    Ok(())
+}
+
+/// Makes sure that calls can be kept, and says where.
+///
+/// # Errors
+/// When they never can be there. What is only out of reach may come back.
+async fn prepare_store(config: &StoreConfig) -> anyhow::Result<()> {
+    let place = config.place.shown();
+    match store::check(config).await.context("store.url")? {
+        None => info!(store = place, "calls are kept"),
+        Some(error) => warn!(store = place, %error, "calls are kept once the store is there"),
+    }
     Ok(())
 }
 

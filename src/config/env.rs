@@ -29,6 +29,10 @@ pub(super) const VOICE_BOT_WEBHOOK_SECRET_FILE: &str = "VOICE_BOT_WEBHOOK_SECRET
 pub(super) const VOICE_BOT_LOOKUP_TOKEN: &str = "VOICE_BOT_LOOKUP_TOKEN";
 /// A file that holds it.
 pub(super) const VOICE_BOT_LOOKUP_TOKEN_FILE: &str = "VOICE_BOT_LOOKUP_TOKEN_FILE";
+/// Password of the database that keeps calls: a secret.
+pub(super) const VOICE_BOT_STORE_PASSWORD: &str = "VOICE_BOT_STORE_PASSWORD";
+/// A file that holds it.
+pub(super) const VOICE_BOT_STORE_PASSWORD_FILE: &str = "VOICE_BOT_STORE_PASSWORD_FILE";
 /// Token of the ngrok account: a secret.
 pub(super) const NGROK_AUTHTOKEN: &str = "NGROK_AUTHTOKEN";
 /// A file that holds it.
@@ -49,7 +53,7 @@ pub(super) const PERSONAPLEX_VOICE_PROMPT: &str = "PERSONAPLEX_VOICE_PROMPT";
 pub(super) const PERSONAPLEX_TEXT_PROMPT: &str = "PERSONAPLEX_TEXT_PROMPT";
 
 /// Every environment variable that is read.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 22] = [
     PERSONAPLEX_URL,
     PERSONAPLEX_VOICE_PROMPT,
     PERSONAPLEX_TEXT_PROMPT,
@@ -64,6 +68,8 @@ pub const NAMES: [&str; 20] = [
     VOICE_BOT_WEBHOOK_SECRET_FILE,
     VOICE_BOT_LOOKUP_TOKEN,
     VOICE_BOT_LOOKUP_TOKEN_FILE,
+    VOICE_BOT_STORE_PASSWORD,
+    VOICE_BOT_STORE_PASSWORD_FILE,
     NGROK_AUTHTOKEN,
     NGROK_AUTHTOKEN_FILE,
     PUBLIC_URL,

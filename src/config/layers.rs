@@ -47,6 +47,8 @@ pub(super) struct Overrides {
     pub(super) webhook_secret_file: Option<Given>,
     pub(super) lookup_token: Option<Given>,
     pub(super) lookup_token_file: Option<Given>,
+    pub(super) store_password: Option<Given>,
+    pub(super) store_password_file: Option<Given>,
     pub(super) tunnel: Option<Given>,
     pub(super) tunnel_domain: Option<Given>,
     pub(super) ngrok_authtoken: Option<Given>,
@@ -89,6 +91,8 @@ impl Overrides {
             webhook_secret_file: variable(env::VOICE_BOT_WEBHOOK_SECRET_FILE),
             lookup_token: variable(env::VOICE_BOT_LOOKUP_TOKEN),
             lookup_token_file: variable(env::VOICE_BOT_LOOKUP_TOKEN_FILE),
+            store_password: variable(env::VOICE_BOT_STORE_PASSWORD),
+            store_password_file: variable(env::VOICE_BOT_STORE_PASSWORD_FILE),
             tunnel: flag(
                 "--tunnel",
                 flags.tunnel.tunnel.map(|TunnelKind::Ngrok| "ngrok".to_owned()),

@@ -31,6 +31,7 @@ pub(super) struct RawConfig {
     pub(super) lookup: RawLookup,
     pub(super) metrics: RawMetrics,
     pub(super) telemetry: RawTelemetry,
+    pub(super) store: RawStore,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -187,6 +188,15 @@ pub(super) struct RawWebhooks {
     pub(super) give_up_after_h: Option<i64>,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawStore {
+    pub(super) url: Option<String>,
+    pub(super) instance: Option<String>,
+    pub(super) keep_days: Option<i64>,
+    pub(super) max_mb: Option<i64>,
+}
+
 /// `personas/NAME.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -292,6 +302,7 @@ fn explain_unknown(
     if ["twilio", "token", "secret", "password", "account_sid"].iter().any(|w| lower.contains(w)) {
         let variables = match section {
             "webhooks" => "VOICE_BOT_WEBHOOK_SECRET",
+            "store" => "VOICE_BOT_STORE_PASSWORD",
             _ if lower.contains("ngrok") => "NGROK_AUTHTOKEN",
             _ => "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN",
         };

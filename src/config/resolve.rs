@@ -14,7 +14,7 @@ use super::rules::May;
 use super::{
     CallConfig, Config, EngineConfig, EngineKind, EngineUrl, LatencyConfig, LogConfig, LogFilter,
     LogFilterError, LogFormat, Personas, SayConfig, ServerConfig, Trust, admission, lookup,
-    metrics, outbound, personas, recording, tape, telemetry, tunnel, twilio, webhooks,
+    metrics, outbound, personas, recording, store, tape, telemetry, tunnel, twilio, webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -39,6 +39,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
         tunnel,
         webhooks,
         lookup: lookup::resolve(layers)?,
+        store: store::resolve(layers)?,
         server,
         personas,
         outbound,

@@ -7,7 +7,7 @@ use voice_bot_core::call::AtHorizon;
 
 use crate::config::{
     AdmissionConfig, Config, EngineConfig, EngineUrl, LatencyConfig, LogFormat, MachinePolicy,
-    OutboundConfig, SayConfig, Trust, TwilioConfig, UpgradeSignature, WebhooksConfig,
+    OutboundConfig, SayConfig, StoreConfig, Trust, TwilioConfig, UpgradeSignature, WebhooksConfig,
 };
 
 /// A value of the configuration.
@@ -78,6 +78,7 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
     all.extend(of_outbound(outbound));
     all.push(("VOICE_BOT_API_TOKEN", is_set(config.api_token.is_some())));
     all.extend(of_webhooks(&config.webhooks));
+    all.extend(of_store(&config.store));
     all.extend([
         ("lookup.url", or_none(config.lookup.url.as_ref().map(without_secrets))),
         ("lookup.deadline_ms", millis(config.lookup.deadline)),
@@ -201,6 +202,20 @@ fn of_webhooks(webhooks: &WebhooksConfig) -> [(&'static str, String); 7] {
         ("webhooks.timeout_s", seconds(webhooks.timeout)),
         ("webhooks.give_up_after_h", (webhooks.give_up_after.as_secs() / 3600).to_string()),
         ("VOICE_BOT_WEBHOOK_SECRET", is_set(webhooks.secret.is_some())),
+    ]
+}
+
+fn of_store(store: &StoreConfig) -> [(&'static str, String); 4] {
+    let days = |keep: Duration| (keep.as_secs() / 86_400).to_string();
+    let megabytes = |bytes: u64| (bytes / 1_000_000).to_string();
+    [
+        ("store.url", store.place.shown()),
+        (
+            "store.instance",
+            store.instance.clone().unwrap_or_else(|| "host name and port".to_owned()),
+        ),
+        ("store.keep_days", store.keep.map_or("for ever".to_owned(), days)),
+        ("store.max_mb", store.max_bytes.map_or("any".to_owned(), megabytes)),
     ]
 }
 

@@ -22,6 +22,8 @@ pub struct Opened {
     pub session: Session,
     /// Dropped once the session is gone.
     pub lease: Box<dyn Lease>,
+    /// The engine's name.
+    pub engine: Arc<str>,
 }
 
 /// The session that a call wants.
@@ -44,6 +46,8 @@ pub(super) struct Legs {
     opener: Opener,
     current: Leg,
     next: Leg,
+    /// How long sessions were held that are gone, summed.
+    used: Duration,
 }
 
 enum Leg {
@@ -60,6 +64,9 @@ struct Open {
     /// It was ready before the call came, which is to be told.
     primed: bool,
     opened: Instant,
+    engine: Arc<str>,
+    /// When it became this call's.
+    since: Instant,
     /// Whether the call knows that it stands, and that it is ready.
     is_told: bool,
     is_ready: bool,
@@ -67,7 +74,7 @@ struct Open {
 
 impl Legs {
     pub(super) fn new(opener: Opener) -> Self {
-        Self { opener, current: Leg::None, next: Leg::None }
+        Self { opener, current: Leg::None, next: Leg::None, used: Duration::ZERO }
     }
 
     pub(super) fn open(&mut self, persona: Persona) {
@@ -92,7 +99,7 @@ impl Legs {
     pub(super) fn switch(&mut self, fault: Option<Fault>) {
         let before =
             std::mem::replace(&mut self.current, std::mem::replace(&mut self.next, Leg::None));
-        before.close(fault);
+        self.close_leg(before, fault);
         // One that was not ready yet tells now that it stands; of a ready one the call knows.
         if let Leg::Open(open) = &mut self.current {
             open.is_told = open.is_ready;
@@ -102,11 +109,35 @@ impl Legs {
     /// Ends both sessions, or the attempts to open them.
     pub(super) fn close(&mut self, fault: Option<Fault>) {
         self.close_current(fault);
-        std::mem::replace(&mut self.next, Leg::None).close(None);
+        self.close_next();
     }
 
     pub(super) fn close_current(&mut self, fault: Option<Fault>) {
-        std::mem::replace(&mut self.current, Leg::None).close(fault);
+        let leg = std::mem::replace(&mut self.current, Leg::None);
+        self.close_leg(leg, fault);
+    }
+
+    fn close_next(&mut self) {
+        let leg = std::mem::replace(&mut self.next, Leg::None);
+        self.close_leg(leg, None);
+    }
+
+    fn close_leg(&mut self, leg: Leg, fault: Option<Fault>) {
+        self.used += leg.used(super::now());
+        leg.close(fault);
+    }
+
+    /// The engine that holds the session.
+    pub(super) fn name(&self) -> Option<&Arc<str>> {
+        match &self.current {
+            Leg::Open(open) => Some(&open.engine),
+            Leg::None | Leg::Opening(_) => None,
+        }
+    }
+
+    /// How long the call has held sessions, summed.
+    pub(super) fn used(&self, now: Instant) -> Duration {
+        self.used + self.current.used(now) + self.next.used(now)
     }
 
     /// False when the audio was not taken.
@@ -126,16 +157,20 @@ impl Legs {
 
     /// What happens next in either session. Safe to cancel.
     pub(super) async fn next(&mut self) -> Event {
+        let since = self.current.since();
         let event = tokio::select! {
             biased;
             event = self.current.next() => event,
             event = until_it_tells(&mut self.next) => {
                 if matches!(event, Event::NextFailed(_)) {
-                    std::mem::replace(&mut self.next, Leg::None).close(None);
+                    self.close_next();
                 }
                 return event;
             }
         };
+        if let (Some(since), Leg::None) = (since, &self.current) {
+            self.used += super::now().saturating_duration_since(since);
+        }
         if let Some(fault) = Fault::of(Some(&event)) {
             self.close_current(Some(fault));
         }
@@ -172,12 +207,23 @@ impl Leg {
         match self {
             Self::None => future::pending().await,
             Self::Opening(opening) => match opening.await {
-                Ok(Opened { session, lease }) => {
+                Ok(Opened { session, lease, engine }) => {
                     let Session { link, port, primed, opened } = session;
                     let Link { format, lockstep } = link;
                     debug!(?format, lockstep, "engine connected");
                     let (is_told, is_ready, opened) = (true, false, opened.into_std());
-                    let open = Open { link, port, lease, primed, opened, is_told, is_ready };
+                    let since = super::now();
+                    let open = Open {
+                        link,
+                        port,
+                        lease,
+                        primed,
+                        opened,
+                        engine,
+                        since,
+                        is_told,
+                        is_ready,
+                    };
                     *self = Self::Open(Box::new(open));
                     Event::Connected(link)
                 }
@@ -211,6 +257,19 @@ impl Leg {
                 }
             }
         }
+    }
+
+    /// When the session became the call's.
+    fn since(&self) -> Option<Instant> {
+        match self {
+            Self::Open(open) => Some(open.since),
+            Self::None | Self::Opening(_) => None,
+        }
+    }
+
+    fn used(&self, now: Instant) -> Duration {
+        let since = |since| now.saturating_duration_since(since);
+        self.since().map_or(Duration::ZERO, since)
     }
 
     /// Ends the session, or the attempt to open one. The lease is given back only when the session

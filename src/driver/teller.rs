@@ -1,17 +1,16 @@
 //! Tells other programs what happens in one call, by webhooks.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tracing::warn;
 use url::Url;
 use voice_bot_core::call::{Event, Phase};
+use voice_bot_core::transcript::{Line, Transcript};
 
 use crate::config::EventKind;
 use crate::webhooks::{self, Webhooks};
 
-/// Words closer together than this are one line of the transcript.
-const PAUSE: Duration = Duration::from_millis(1200);
 /// Bytes of a transcript at most; what is said later is left out.
 const TRANSCRIPT_BYTES: usize = 100 * 1024;
 
@@ -20,45 +19,33 @@ const TRANSCRIPT_BYTES: usize = 100 * 1024;
 pub(super) struct Teller {
     webhooks: Option<Webhooks>,
     call: String,
-    began: Instant,
     is_answered: bool,
-    lines: Vec<Line>,
-    bytes: usize,
-    is_cut: bool,
-}
-
-/// Words that the bot said without a long pause.
-#[derive(Debug)]
-struct Line {
-    at: Duration,
-    until: Instant,
-    text: String,
+    transcript: Transcript,
 }
 
 impl Teller {
-    pub(super) fn new(call: &str, webhooks: Option<Webhooks>, began: Instant) -> Self {
-        let (call, lines) = (call.to_owned(), Vec::new());
-        Self { webhooks, call, began, is_answered: false, lines, bytes: 0, is_cut: false }
+    pub(super) fn new(call: &str, webhooks: Option<Webhooks>) -> Self {
+        let transcript = Transcript::with_room(TRANSCRIPT_BYTES);
+        Self { webhooks, call: call.to_owned(), is_answered: false, transcript }
     }
 
-    /// Something happened.
-    pub(super) fn event(&mut self, event: &Event, now: Instant) {
+    /// Something happened, or is heard, so long after the call's beginning.
+    pub(super) fn event(&mut self, event: &Event, at: Duration) {
         if self.webhooks.is_none() {
             return;
         }
         match event {
             Event::Phase(Phase::Live) if !self.is_answered => {
                 self.is_answered = true;
-                let after_ms = millis(now.saturating_duration_since(self.began));
-                self.tell(EventKind::CallAnswered, json!({"after_ms": after_ms}), None);
+                self.tell(EventKind::CallAnswered, json!({"after_ms": millis(at)}), None);
             }
-            Event::Word(word) => self.word(word, now),
+            Event::Word(word) => self.transcript.push(word, at),
             // An address of its own is told together with the others.
             Event::Action { action: "webhook", .. } => {}
             Event::Action { rule, action } => {
                 self.tell(EventKind::Action, json!({"rule": rule, "action": action}), None);
             }
-            Event::Ended(_) => self.transcript(),
+            Event::Ended(_) => self.tell_transcript(),
             Event::Phase(_)
             | Event::Digit(_)
             | Event::Turn(_)
@@ -78,29 +65,11 @@ impl Teller {
         }
     }
 
-    fn word(&mut self, word: &str, now: Instant) {
-        self.bytes += word.len() + 1;
-        self.is_cut |= self.bytes > TRANSCRIPT_BYTES;
-        if self.is_cut {
-            return;
-        }
-        match self.lines.last_mut() {
-            Some(line) if now.saturating_duration_since(line.until) < PAUSE => {
-                line.text.push(' ');
-                line.text.push_str(word);
-                line.until = now;
-            }
-            Some(_) | None => {
-                let at = now.saturating_duration_since(self.began);
-                self.lines.push(Line { at, until: now, text: word.to_owned() });
-            }
-        }
-    }
-
-    fn transcript(&mut self) {
+    fn tell_transcript(&self) {
         let line = |line: &Line| json!({"at_ms": millis(line.at), "who": "bot", "text": line.text});
-        let lines: Vec<Value> = self.lines.iter().map(line).collect();
-        self.tell(EventKind::Transcript, json!({"lines": lines, "is_cut": self.is_cut}), None);
+        let lines: Vec<Value> = self.transcript.lines().iter().map(line).collect();
+        let is_cut = self.transcript.is_cut();
+        self.tell(EventKind::Transcript, json!({"lines": lines, "is_cut": is_cut}), None);
     }
 
     fn tell(&self, kind: EventKind, mut data: Value, to: Option<Url>) {

@@ -76,6 +76,7 @@ impl Running {
             events: watchers,
             acts: None,
             webhooks: None,
+            keeper: None,
         };
         let driver = Driver::new(id, call, near, opener, orders, observers);
         let record = tokio::spawn(driver.run());
@@ -108,7 +109,7 @@ fn sessions(gone: &[&Gone]) -> (Opener, Vec<FarEnd<engine::Event, engine::Comman
         let (port, end) = EnginePort::pair(64, 64);
         let link = Link { format: Format::Pcm(Rate::Hz8000), lockstep: true };
         let session = Session::new(link, port);
-        opened.push_back(Opened { session, lease: Box::new(gone.kept()) });
+        opened.push_back(Opened { session, lease: Box::new(gone.kept()), engine: "e".into() });
         far.push(end);
     }
     let opened = Mutex::new(opened);

@@ -169,6 +169,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("TWILIO_SHARED_KEY", old.twilio.shared_key != new.twilio.shared_key),
         ("VOICE_BOT_API_TOKEN", old.api_token != new.api_token),
         ("VOICE_BOT_WEBHOOK_SECRET", old.webhooks.secret != new.webhooks.secret),
+        ("store.url", old.store.place != new.store.place),
         ("VOICE_BOT_LOOKUP_TOKEN", old.lookup.token != new.lookup.token),
     ];
     fixed.extend(secrets.iter().filter(|(_, is_other)| *is_other).map(|(name, _)| *name));

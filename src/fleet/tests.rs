@@ -30,6 +30,7 @@ fn fleet(config: &Config, records: &Records) -> Fleet {
         acts: None,
         webhooks: None,
         notes: Notes::default(),
+        keeper: None,
     });
     let records = Arc::clone(records);
     let lookup: Lookup = Arc::new(move |question| {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -165,7 +164,7 @@ fn fault_kind(fault: Fault) -> String {
     if FAULTS.contains(&name.as_str()) { name } else { "closed".to_owned() }
 }
 
-fn of_sources(registry: &mut Registry, Sources { notes, webhooks, records_lost }: &Sources) {
+fn of_sources(registry: &mut Registry, Sources { notes, webhooks, keeper }: &Sources) {
     let turned_away = Counts::default();
     let whys = [("too-many", TurnedAway::TooMany), ("unsigned", TurnedAway::Unsigned)];
     for (name, why) in whys {
@@ -207,7 +206,7 @@ fn of_sources(registry: &mut Registry, Sources { notes, webhooks, records_lost }
         (
             "voice_bot_store_records_lost",
             "Records of calls that a store of them could not keep",
-            records_lost.load(Ordering::Relaxed),
+            keeper.as_ref().map_or(0, |keeper| keeper.counters().lost),
         ),
     ];
     totals.iter().for_each(|(name, help, value)| total(registry, name, help, *value));

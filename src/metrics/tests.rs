@@ -137,6 +137,7 @@ fn settings(notes: Notes) -> Settings {
         acts: None,
         webhooks: None,
         notes,
+        keeper: None,
     }
 }
 

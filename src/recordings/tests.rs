@@ -15,7 +15,9 @@ fn recordings(format: RecordingFormat) -> (TempDir, Recordings, mpsc::Receiver<(
     let folder = tempfile::tempdir().unwrap();
     let (told, kept) = mpsc::channel(8);
     let config = RecordingConfig { dir: folder.path().join("of calls"), format };
-    let recordings = Recordings::new(&config, Some(told));
+    let recordings = Recordings::new(&config, move |id, kept| {
+        told.try_send((id.clone(), kept)).unwrap();
+    });
     recordings.prepare().unwrap();
     (folder, recordings, kept)
 }
@@ -106,7 +108,7 @@ async fn a_folder_that_cannot_be_is_named() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let config = RecordingConfig { dir: file.join("x"), format: RecordingFormat::Wav };
-    let recordings = Recordings::new(&config, None);
+    let recordings = Recordings::new(&config, |_, _| {});
     let error = recordings.prepare().unwrap_err().to_string();
     assert!(error.contains("file/x") && error.ends_with("recording.dir"), "{error}");
     // A call that is recorded there all the same goes on; its sound is counted as lost.
@@ -119,7 +121,7 @@ async fn a_folder_that_cannot_be_is_named() {
 
 #[test]
 fn no_name_leads_out_of_the_folder() {
-    let recordings = Recordings::new(&RecordingConfig::default(), None);
+    let recordings = Recordings::new(&RecordingConfig::default(), |_, _| {});
     for name in ["", "../x", "/etc/passwd", ".hidden", "a\\b"] {
         assert_eq!(recordings.path(name), None, "{name}");
     }

@@ -1,6 +1,7 @@
 //! The switchboard's task: the one owner of slots, admissions, running calls and their records.
 
 mod admissions;
+mod ends;
 mod engines;
 mod standbys;
 
@@ -15,21 +16,22 @@ use voice_bot_core::call::{self, Call, Control, Event, Snapshot};
 use voice_bot_core::id::{CallId, EngineId, SlotId};
 use voice_bot_core::persona::{Action, Persona, SessionKey};
 use voice_bot_core::pool::EnginePool;
-use voice_bot_core::record::{CallRecord, EndReason, Report};
+use voice_bot_core::record::{CallRecord, EndReason};
 
 use super::lease::News;
 use super::open::open;
 use super::probes;
 use super::reports::Reports;
 use super::standby::Standby;
-use super::{About, NeverBegan, Notes, Overview, Refusal, Request, Settings};
+use super::{About, Notes, Overview, Refusal, Request, Settings};
 use crate::config::EventKind;
 use crate::driver::{Driver, Observers, Order};
 use crate::engine::{BoxFuture, Engine};
 use crate::port::CallerPort;
 use crate::recordings::Recordings;
+use crate::store::Keeper;
 use crate::tape::Tapes;
-use crate::webhooks::{self, Webhooks};
+use crate::webhooks::Webhooks;
 
 /// How often it is looked whether sessions are to be prepared, besides when something has changed.
 const PREPARE_EVERY: Duration = Duration::from_secs(1);
@@ -88,6 +90,7 @@ pub(super) struct Board {
     acts: Option<mpsc::Sender<(CallId, Action)>>,
     webhooks: Option<Webhooks>,
     notes: Notes,
+    keeper: Option<Keeper>,
     admitted: BTreeMap<CallId, Admitted>,
     /// How long a call has to connect, and one that waits to ask again.
     reserve: Duration,
@@ -162,6 +165,7 @@ impl Board {
             acts: settings.acts,
             webhooks: settings.webhooks,
             notes: settings.notes,
+            keeper: settings.keeper,
             admitted: BTreeMap::new(),
             reserve: settings.pool.reserve,
             absent: settings.pool.absent,
@@ -201,8 +205,9 @@ impl Board {
             Request::Primed(id, took) => self.primed(id, took),
             Request::Lost(id, fault) => self.lost(id, fault, now),
             Request::Cancel(call) => {
-                let was_awaited = self.admitted.remove(&call).is_some();
+                let was_awaited = self.admitted.contains_key(&call);
                 self.notes.left(was_awaited && !self.stopping);
+                self.forget(&call, EndReason::NeverStarted);
                 self.pool.cancel(&call, now);
             }
             Request::Report(call, report, never_began) => {
@@ -220,7 +225,7 @@ impl Board {
                 None => answer(reply, self.record(&call)),
             },
             Request::Load(reply) => {
-                self.admitted.retain(|_, admitted| admitted.until > now);
+                self.forget_absent(now);
                 answer(reply, self.running.len() + self.admitted.len());
             }
             Request::Standing(reply) => answer(reply, self.standing(now)),
@@ -237,62 +242,6 @@ impl Board {
                 }
             }
         }
-    }
-
-    /// Keeps what the carrier reports until the call's record is there, or puts it there.
-    fn note(
-        &mut self,
-        call: CallId,
-        report: Report,
-        never_began: Option<NeverBegan>,
-        now: Instant,
-    ) {
-        if let Some(record) = self.finished.iter_mut().rev().find(|record| record.id == call) {
-            if record.reports.len() < Reports::EACH {
-                record.reports.push(report);
-            }
-            return;
-        }
-        self.reports.push(&call, report);
-        if let (Some(never_began), false) = (never_began, self.running.contains_key(&call)) {
-            let NeverBegan { about, persona } = match self.admitted.remove(&call) {
-                Some(Admitted { about, persona, .. }) => {
-                    NeverBegan { about, persona: persona.name }
-                }
-                None => never_began,
-            };
-            self.pool.cancel(&call, now);
-            self.close(CallRecord::new(call, persona), &about);
-        }
-    }
-
-    /// Keeps the record of a call that is over, with what else is known of it, and tells it.
-    fn close(&mut self, mut record: CallRecord, about: &About) -> CallRecord {
-        record.announced = about.announced;
-        record.reports = self.reports.take(&record.id);
-        self.ended(about, &record);
-        self.notes.ended(about.direction, &record);
-        if self.finished.len() == REMEMBERED {
-            self.finished.pop_front();
-        }
-        self.finished.push_back(record.clone());
-        record
-    }
-
-    /// Tells other programs that a call is over.
-    fn ended(&self, about: &About, record: &CallRecord) {
-        let mut ended = about.to_json();
-        match serde_json::to_value(record) {
-            Ok(record) => ended["record"] = record,
-            Err(error) => warn!(call = %record.id, %error, "the record cannot be written as JSON"),
-        }
-        self.tell(EventKind::CallEnded, &record.id, ended);
-    }
-
-    fn tell(&self, kind: EventKind, call: &CallId, mut data: serde_json::Value) {
-        let Some(webhooks) = &self.webhooks else { return };
-        data["call"] = call.as_str().into();
-        webhooks.send(webhooks::Event { kind, call: call.to_string(), data, to: None });
     }
 
     fn connect(
@@ -312,7 +261,11 @@ impl Board {
         let (ordering, orders) = mpsc::channel(ORDERS);
         let (snapshot, shown) = watch::channel(None);
         let (events, acts) = (self.events.clone(), self.acts.clone());
-        let observers = Observers { snapshot, events, acts, webhooks: self.webhooks.clone() };
+        let (webhooks, keeper) = (self.webhooks.clone(), self.keeper.clone());
+        if let Some(keeper) = &keeper {
+            keeper.began(about.to_store(&id, &persona.name));
+        }
+        let observers = Observers { snapshot, events, acts, webhooks, keeper };
         let mut started = about.to_json();
         started["persona"] = persona.name.as_str().into();
         let name = persona.name.clone();

@@ -39,7 +39,7 @@ pub(super) async fn open(
         }
         if let Some(session) = handed_over(way, standby).await {
             info!(engine = engine.name(), primed = session.primed, "engine connected");
-            return Ok(Opened { session, lease: Box::new(lease) });
+            return Ok(Opened { session, lease: Box::new(lease), engine: engine.name().into() });
         }
         engine.check(&persona)?;
         let began = Instant::now();
@@ -47,7 +47,8 @@ pub(super) async fn open(
             Ok(session) => {
                 lease.tell(Tiding::Opened(began.elapsed()));
                 info!(engine = engine.name(), "engine connected");
-                return Ok(Opened { session, lease: Box::new(lease) });
+                let engine = engine.name().into();
+                return Ok(Opened { session, lease: Box::new(lease), engine });
             }
             Err(failure) => {
                 warn!(engine = engine.name(), %failure, "engine not opened");

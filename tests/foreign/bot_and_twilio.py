@@ -47,6 +47,6 @@ def bot_program(folder, engine_port, env=(), port=None):
 async def ask(bot, path, body=None):
     headers = {"Authorization": f"Bearer {API_TOKEN}"}
     async with aiohttp.ClientSession() as http:
-        async with http.post(f"{bot.base}/api/calls{path}", data=json.dumps(body),
+        async with http.post(f"{bot.base}/api/v1/calls{path}", data=json.dumps(body),
                              headers=headers) as response:
             return response.status, await response.json()

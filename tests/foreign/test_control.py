@@ -23,7 +23,7 @@ def bot(tmp_path_factory):
 
 async def order(bot, path, body=None, token=TOKEN):
     """Status and body of what the control API answers."""
-    url = f"http://127.0.0.1:{bot.port}/api/calls{path}"
+    url = f"http://127.0.0.1:{bot.port}/api/v1/calls{path}"
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession() as http:
         async with http.post(url, data=json.dumps(body), headers=headers) as response:

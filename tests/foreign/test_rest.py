@@ -63,9 +63,9 @@ class Site:
         return {"TWILIO_ACCOUNT_SID": SID, "TWILIO_AUTH_TOKEN": self.token,
                 "VOICE_BOT_API_TOKEN": API_TOKEN}
 
-    def ask(self, path="", body=None, method="POST"):
+    def ask(self, path="", body=None, method="POST", below="calls"):
         """Status and body of what the control API answers."""
-        url = f"http://127.0.0.1:{self.bot.port}/api/calls{path}"
+        url = f"http://127.0.0.1:{self.bot.port}/api/v1/{below}{path}"
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(url, data, {"Authorization": f"Bearer {API_TOKEN}"},
                                          method=method)
@@ -181,7 +181,7 @@ def test_a_call_is_made_reported_and_hung_up(site, theirs):
 
     assert site.ask(f"/{sid}/hangup")[0] == 202
     assert theirs.calls(sid).fetch().status == "completed"
-    listed = site.ask(method="GET")[1]["outbound"]
+    listed = site.ask(method="GET", below="orders")[1]["orders"]
     (own,) = [order for order in listed if order["call"] == sid]
     assert own["statuses"] == ["ringing", "completed"]
 

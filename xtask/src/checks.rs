@@ -116,12 +116,19 @@ fn doc() -> Outcome {
 }
 
 fn unit() -> Outcome {
+    let mut tests = cargo_command();
     if works("cargo-nextest", "--version") {
-        cargo(&["nextest", "run", "--workspace"])?;
+        tests.args(["nextest", "run", "--workspace"]);
     } else {
-        cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples"])?;
+        tests.args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]);
     }
-    Ok(None)
+    let has_postgresql = setup::postgresql()?;
+    if has_postgresql {
+        // The tests that need it fail where they do not find it, in place of passing.
+        tests.env("VOICE_BOT_POSTGRES", "required");
+    }
+    run(&mut tests)?;
+    Ok((!has_postgresql).then(|| "stores on PostgreSQL: install it".to_owned()))
 }
 
 fn doctest() -> Outcome {
@@ -139,8 +146,12 @@ fn python() -> Outcome {
     let mut pytest = command(python);
     pytest.args(["-m", "pytest", "-q", "tests/sphn", "tests/foreign", "tests/sound"]);
     pytest.env("VOICE_BOT", binary);
+    let has_postgresql = setup::postgresql()?;
+    if has_postgresql {
+        pytest.env("VOICE_BOT_POSTGRES", "required");
+    }
     run(&mut pytest)?;
-    Ok(None)
+    Ok((!has_postgresql).then(|| "stores on PostgreSQL: install it".to_owned()))
 }
 
 /// Builds the fuzz targets without instrumentation and runs each over its corpus once.

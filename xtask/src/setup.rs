@@ -130,6 +130,25 @@ pub(crate) fn cpp_compiler() -> Result<(), String> {
     apt_install(&["g++"]).map_err(|e| format!("Set-up could not install a C++ compiler: {e}"))
 }
 
+/// Makes sure that there is PostgreSQL, on which the tests of stores run; false on a system whose
+/// packages are not Debian's, where nobody knows how it is installed.
+pub(crate) fn postgresql() -> Result<bool, String> {
+    let is_there = || {
+        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
+    };
+    if is_there() {
+        return Ok(true);
+    }
+    if !works("apt-get", "--version") {
+        return Ok(false);
+    }
+    println!("Set-up: stores are tested on PostgreSQL, not found here; installing.");
+    apt_install(&["postgresql"])
+        .map_err(|e| format!("Set-up could not install PostgreSQL: {e}"))?;
+    if is_there() { Ok(true) } else { Err("PostgreSQL is installed, but not found".to_owned()) }
+}
+
 /// Makes sure that there is valgrind, which counts instructions.
 pub(crate) fn valgrind() -> Result<(), String> {
     if works("valgrind", "--version") {

@@ -56,5 +56,6 @@ pub mod record;
 pub mod recording;
 pub mod tape;
 pub mod toll;
+pub mod transcript;
 pub mod turns;
 pub mod wire;

@@ -53,6 +53,8 @@ pub enum EndReason {
     ShutDown,
     /// The call's own task failed: a fault in this program.
     Internal,
+    /// The program was stopped in the middle of the call and could not say so; found out later.
+    CutOff,
 }
 
 /// Whom the end of a call is owed to, and so what the caller is told.
@@ -68,7 +70,7 @@ pub enum Fate {
 
 impl EndReason {
     /// Every reason, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CallerHungUp,
         Self::CallerLost,
         Self::CallerSilent,
@@ -87,9 +89,10 @@ impl EndReason {
         Self::Transferred,
         Self::ShutDown,
         Self::Internal,
+        Self::CutOff,
     ];
 
-    /// Its name on a record and in figures.
+    /// Its name where it is stored and shown to programs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -111,7 +114,14 @@ impl EndReason {
             Self::Transferred => "transferred",
             Self::ShutDown => "shut-down",
             Self::Internal => "internal",
+            Self::CutOff => "cut-off",
         }
+    }
+
+    /// The reason of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 
     /// Whether the engine did not keep its side.
@@ -135,7 +145,8 @@ impl EndReason {
             | Self::HungUp
             | Self::Transferred
             | Self::ShutDown
-            | Self::Internal => false,
+            | Self::Internal
+            | Self::CutOff => false,
         }
     }
 
@@ -160,7 +171,8 @@ impl EndReason {
             | Self::EngineSlow
             | Self::Codec
             | Self::ShutDown
-            | Self::Internal => Fate::Failed,
+            | Self::Internal
+            | Self::CutOff => Fate::Failed,
         }
     }
 }
@@ -186,6 +198,7 @@ impl fmt::Display for EndReason {
             Self::Transferred => "the caller was transferred",
             Self::ShutDown => "the server is stopping",
             Self::Internal => "voice-bot itself failed",
+            Self::CutOff => "voice-bot was stopped in the middle of the call",
         })
     }
 }
@@ -363,9 +376,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_called_alike_everywhere() {
+    fn reasons_are_named_as_they_are_serialized() {
         for reason in EndReason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+            assert_eq!(EndReason::from_name(reason.name()), Some(reason));
         }
+        assert_eq!(EndReason::from_name("CutOff"), None);
+        assert_eq!(EndReason::CutOff.fate(), Fate::Failed);
     }
 }

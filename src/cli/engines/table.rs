@@ -16,7 +16,7 @@ pub(super) fn of(answer: &Value) -> String {
     let engines = answer["engines"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut lines = vec![summary(engines), String::new()];
     if engines.is_empty() {
-        let fix = "engine.urls names none that is found; POST /api/engines adds one";
+        let fix = "engine.urls names none that is found; POST /api/v1/engines adds one";
         return format!("{}\n{fix}", lines[0]);
     }
     let longest = engines.iter().map(|it| letters(name(it))).filter(|length| *length <= NAME);

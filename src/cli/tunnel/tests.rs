@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use voice_bot::config::Config;
+use voice_bot::config::{Config, StoreConfig};
 use voice_bot::dial::{self, Ended, Plan};
 use voice_bot::engine::demo::DemoOptions;
 
@@ -267,8 +267,8 @@ fn call(id: u32, caller: TcpStream, frames: mpsc::Sender<Vec<u8>>) -> mpsc::Send
 /// A voice-bot that is reached at `base`, until the test ends.
 async fn serve(listener: TcpListener, base: Url) -> DemoEngines {
     let demo = DemoEngines::start(1, DemoOptions::default()).await.unwrap();
-    let server =
-        voice_bot::Server::with_engines(&Config::default(), demo.engines.clone(), base).unwrap();
+    let config = Config { store: StoreConfig::in_memory(), ..Config::default() };
+    let server = voice_bot::Server::with_engines(&config, demo.engines.clone(), base).unwrap();
     tokio::spawn(async move { server.run(listener, std::future::pending()).await });
     demo
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use voice_bot_core::id::CallId;
 use voice_bot_core::persona::{Persona, SessionKey};
 use voice_bot_core::pool::Admission;
+use voice_bot_core::record::EndReason;
 
 use super::super::{About, Direction, Refusal};
 use super::{Admitted, Board};
@@ -18,6 +19,9 @@ impl Board {
         now: Instant,
     ) -> Result<Admission, Refusal> {
         let outcome = self.has_room(&call, now).and_then(|()| {
+            if let Some(keeper) = &self.keeper {
+                keeper.admitted(about.to_store(&call, &persona.name));
+            }
             let until = now + self.absent;
             self.admitted.insert(call.clone(), Admitted { persona, about, until });
             self.ask(call, now)
@@ -45,7 +49,7 @@ impl Board {
             Admission::Connect => admitted.until = now + self.reserve,
             Admission::Ring | Admission::Queue { .. } => admitted.until = now + self.absent,
             Admission::Refuse => {
-                self.admitted.remove(&call);
+                self.forget(&call, EndReason::EngineBusy);
                 let slots = self.pool.occupancy(now);
                 let well = slots.free + slots.reserved + slots.taken;
                 return Err(if well > 0 { Refusal::Busy } else { Refusal::NoEngine });
@@ -56,7 +60,7 @@ impl Board {
 
     /// Calls that are about to connect have their place already.
     pub(super) fn has_room(&mut self, call: &CallId, now: Instant) -> Result<(), Refusal> {
-        self.admitted.retain(|_, admitted| admitted.until > now);
+        self.forget_absent(now);
         let others = self.admitted.keys().filter(|admitted| *admitted != call).count();
         if self.stopping {
             Err(Refusal::Stopping)

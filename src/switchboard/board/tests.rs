@@ -8,13 +8,15 @@ use voice_bot_core::leg::Format;
 use voice_bot_core::leg::caller;
 use voice_bot_core::leg::engine::OpenError;
 use voice_bot_core::pool::{self, Admission};
-use voice_bot_core::record::EndReason;
+use voice_bot_core::record::{EndReason, Report};
 
 use super::super::Switchboard;
 use super::super::lease::Taken;
 use super::*;
+use crate::config::StoreConfig;
 use crate::engine::{BoxFuture, Session};
 use crate::port::FarEnd;
+use crate::store;
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,6 +76,7 @@ fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
             acts: None,
             webhooks: None,
             notes: Notes::default(),
+            keeper: None,
         },
         engine,
     )
@@ -226,4 +229,37 @@ fn a_slot_that_nobody_waits_for_any_more_comes_back() {
     let back = returned.try_recv().unwrap();
     board.told(&back, now());
     assert_eq!(free(&board), 2);
+}
+
+#[tokio::test]
+async fn every_call_that_was_let_in_is_kept_however_it_ends() {
+    let store = store::open(&StoreConfig::in_memory()).unwrap();
+    let keeper = Keeper::start(Arc::clone(&store), "here");
+    let (settings, _engine) = settings(Opens::Fails);
+    let settings = Settings { keeper: Some(keeper.clone()), ..settings };
+    let switchboard = Switchboard::start(settings);
+    let about = || About { from: "+15550100".to_owned(), ..About::default() };
+    for call in ["leaves", "connects", "reported"] {
+        let admitted = switchboard.admit(CallId::new(call), persona(), about()).await;
+        assert!(admitted.is_ok() || call == "reported", "{call}: {admitted:?}");
+    }
+    switchboard.cancel(CallId::new("leaves")).await;
+    let connects = CallId::new("connects");
+    let _far = connect(&switchboard, &connects).await;
+    assert!(record(&switchboard, &connects).await.is_some());
+    // What the carrier reports later is put there, too.
+    let report = Report { what: "completed".to_owned(), code: None, meaning: None };
+    switchboard.report(connects, report, None).await;
+    assert_eq!(switchboard.load().await, 0);
+    keeper.stop(PATIENCE).await;
+
+    let mut ends = Vec::new();
+    for call in ["leaves", "connects", "reported"] {
+        let shown = store.find(call).await.unwrap().unwrap().to_json();
+        assert_eq!((&shown["from"], &shown["persona"]), (&"+15550100".into(), &"test".into()));
+        let reports = shown["record"]["reports"].as_array().unwrap().len();
+        ends.push((shown["reason"].as_str().unwrap().to_owned(), reports));
+    }
+    let wanted = [("never-started", 0), ("engine-unreachable", 1), ("engine-busy", 0)];
+    assert_eq!(ends, wanted.map(|(reason, reports)| (reason.to_owned(), reports)));
 }

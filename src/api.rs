@@ -1,27 +1,37 @@
-//! The control API, `/api/v1`: calls are made, seen and ended by whoever has the token.
+//! The control API, `/api/v1`: calls are made, seen and ended by whoever may come in (`door`).
 
 use std::time::Duration;
 
 use axum::body::to_bytes;
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use ring::hmac;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::config::{Secret, Variables};
+use crate::config::Variables;
 use crate::fleet::{Fleet, FleetError, ReloadError};
+use crate::recordings::Recordings;
 use crate::store::Archive;
 use crate::telephony::twilio::rest::RestError;
 use crate::telephony::twilio::{Line, OutboundError, TransferError};
 
+mod description;
+mod door;
+mod feed;
+mod recording;
 mod records;
+mod session;
+mod settings;
+
+pub(crate) use door::Door;
+pub(crate) use feed::Feed;
 
 /// Longest body, in bytes.
 const BODY_BYTES: usize = 16 * 1024;
@@ -29,33 +39,33 @@ const BODY_BYTES: usize = 16 * 1024;
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What a token is compared by: the time that takes tells nothing of it.
-const COMPARED: &[u8] = b"voice-bot";
+/// What the routes work with.
+pub(crate) struct Api {
+    pub(crate) line: Line,
+    pub(crate) fleet: Fleet,
+    pub(crate) archive: Archive,
+    pub(crate) recordings: Recordings,
+    pub(crate) feed: Feed,
+    /// Whether demo engines answer.
+    pub(crate) is_demo: bool,
+}
 
-/// The routes, for whoever presents the token; without a token they are closed.
-pub(crate) fn router(
-    line: Line,
-    fleet: Fleet,
-    archive: Archive,
-    token: Option<&Secret<String>>,
-) -> Router {
+/// The routes, for whoever may come in; those by which browsers sign in are for everybody.
+pub(crate) fn router(api: Api, door: &Door) -> Router {
     let routes = Router::new()
         .route("/api/v1/calls", post(call))
         .route("/api/v1/orders", get(orders))
         .route("/api/v1/calls/{call}/hangup", post(hang_up))
         .route("/api/v1/calls/{call}/transfer", post(transfer))
         .route("/api/v1/calls/{call}/digits", post(digits))
-        .with_state(line)
-        .merge(of_fleet(fleet))
-        .merge(records::router(archive));
-    guarded(routes, token)
-}
-
-/// These routes, for whoever presents the token; without a token they are closed.
-pub(crate) fn guarded(routes: Router, token: Option<&Secret<String>>) -> Router {
-    let key = token.map(|token| key(token.expose()));
-    // A layer would also answer for paths that nobody has.
-    routes.route_layer(from_fn_with_state(key, authorized))
+        .with_state(api.line)
+        .merge(of_fleet(api.fleet.clone()))
+        .merge(settings::router(api.fleet))
+        .merge(recording::router(api.archive.clone(), api.recordings))
+        .merge(records::router(api.archive))
+        .merge(feed::router(api.feed))
+        .merge(description::router());
+    door.guard(routes).merge(session::router(door.clone(), api.is_demo))
 }
 
 fn of_fleet(fleet: Fleet) -> Router {
@@ -64,37 +74,6 @@ fn of_fleet(fleet: Fleet) -> Router {
         .route("/api/v1/engines/{engine}", delete(remove_engine))
         .route("/api/v1/reload", post(reload))
         .with_state(fleet)
-}
-
-fn key(token: &str) -> hmac::Key {
-    hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes())
-}
-
-async fn authorized(
-    State(own): State<Option<hmac::Key>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let own = own.ok_or(Problem(
-        StatusCode::FORBIDDEN,
-        "closed",
-        "the API is closed: set VOICE_BOT_API_TOKEN, and present it".to_owned(),
-    ))?;
-    let given = bearer(request.headers()).map(key);
-    let given = given.map(|given| hmac::sign(&given, COMPARED));
-    match given.map(|given| hmac::verify(&own, COMPARED, given.as_ref())) {
-        Some(Ok(())) => Ok(next.run(request).await),
-        Some(Err(_)) | None => {
-            let fix = "present the token: Authorization: Bearer …".to_owned();
-            Err(Problem(StatusCode::UNAUTHORIZED, "unauthorized", fix))
-        }
-    }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 /// `POST /api/v1/calls`.
@@ -121,7 +100,7 @@ async fn orders(State(line): State<Line>) -> Response {
     Json(json!({"orders": line.orders()})).into_response()
 }
 
-async fn hang_up(State(line): State<Line>, Path(call): Path<String>) -> Result<Response, Problem> {
+async fn hang_up(State(line): State<Line>, Name(call): Name) -> Result<Response, Problem> {
     line.hang_up(&call).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"call": call, "status": "ending"}))).into_response())
 }
@@ -138,7 +117,7 @@ struct HandOver {
 
 async fn transfer(
     State(line): State<Line>,
-    Path(call): Path<String>,
+    Name(call): Name,
     request: Request,
 ) -> Result<Response, Problem> {
     let hand_over: HandOver =
@@ -158,7 +137,7 @@ struct Keys {
 
 async fn digits(
     State(line): State<Line>,
-    Path(call): Path<String>,
+    Name(call): Name,
     request: Request,
 ) -> Result<Response, Problem> {
     let keys: Keys = read(request, "{\"digits\": \"1w2#\"}").await?;
@@ -188,7 +167,7 @@ async fn add_engine(State(fleet): State<Fleet>, request: Request) -> Result<Resp
 
 async fn remove_engine(
     State(fleet): State<Fleet>,
-    Path(engine): Path<String>,
+    Name(engine): Name,
 ) -> Result<Response, Problem> {
     fleet.remove(&engine).await?;
     let body = json!({"engine": engine, "status": "draining"});
@@ -200,9 +179,30 @@ async fn reload(State(fleet): State<Fleet>) -> Result<Response, Problem> {
     Ok(Json(json!({"status": "reloaded", "needs_restart": fixed})).into_response())
 }
 
+/// The name in a request's path.
+struct Name(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name = Path::from_request_parts(parts, state).await;
+        let name = name.map_err(|error: PathRejection| unreadable(error.body_text()))?;
+        let Path(name): Path<String> = name;
+        // No store has a name with one, and some take it for the name's end.
+        if name.contains('\0') {
+            return Err(unreadable("the name in the path holds a NUL".to_owned()));
+        }
+        Ok(Self(name))
+    }
+}
+
+fn unreadable(why: String) -> Problem {
+    Problem(StatusCode::BAD_REQUEST, "unreadable", why)
+}
+
 /// The body of a request, which should look like that.
 async fn read<T: DeserializeOwned>(request: Request, like: &str) -> Result<T, Problem> {
-    let unreadable = |why: String| Problem(StatusCode::BAD_REQUEST, "unreadable", why);
     let body = timeout(BODY_DEADLINE, to_bytes(request.into_body(), BODY_BYTES)).await;
     let late = "the body did not come in time; send it at once".to_owned();
     let body = body.map_err(|_| Problem(StatusCode::REQUEST_TIMEOUT, "late", late))?;
@@ -216,6 +216,7 @@ impl From<TransferError> for Problem {
             TransferError::NoTarget => (StatusCode::BAD_REQUEST, "no_target"),
             TransferError::TooLong => (StatusCode::BAD_REQUEST, "too_long"),
             TransferError::NotAllowed => (StatusCode::FORBIDDEN, "denied"),
+            TransferError::NoCarrier => (StatusCode::CONFLICT, "no_carrier"),
             TransferError::NoCall => (StatusCode::NOT_FOUND, "no_call"),
         };
         Self(status, code, error.to_string())
@@ -252,9 +253,10 @@ struct Problem(StatusCode, &'static str, String);
 impl From<OutboundError> for Problem {
     fn from(error: OutboundError) -> Self {
         let (status, code) = match &error {
-            OutboundError::NotConfigured => (StatusCode::SERVICE_UNAVAILABLE, "not_configured"),
+            OutboundError::NotConfigured => (StatusCode::CONFLICT, "not_configured"),
             OutboundError::NoCall => (StatusCode::NOT_FOUND, "no_call"),
             OutboundError::NotTalking => (StatusCode::CONFLICT, "not_talking"),
+            OutboundError::NoCarrier => (StatusCode::CONFLICT, "no_carrier"),
             OutboundError::NoDigits => (StatusCode::BAD_REQUEST, "no_digits"),
             OutboundError::NoVariable(_) => (StatusCode::BAD_REQUEST, "no_variable"),
             OutboundError::NoPersona => (StatusCode::BAD_REQUEST, "no_persona"),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use voice_bot_core::audio::frame::Rate;
 use voice_bot_core::call;
@@ -21,7 +21,7 @@ use voice_bot_core::record::CallRecord;
 
 use crate::engine::Engine;
 use crate::port::{CallerPort, FarEnd};
-use crate::switchboard::{Notes, Refusal, Settings, Switchboard};
+use crate::switchboard::{Happening, Happenings, Notes, Refusal, Settings, Switchboard};
 
 /// Pieces of audio that may wait on either side of a conversation.
 const WAITING: usize = 512;
@@ -98,6 +98,7 @@ impl VoiceBot {
             webhooks: None,
             notes: Notes::default(),
             keeper: None,
+            transcription: None,
         };
         Self { switchboard: Switchboard::start(settings) }
     }
@@ -110,10 +111,9 @@ impl VoiceBot {
     /// # Errors
     /// [`Refusal`] when the bot holds too many conversations.
     pub async fn converse(&self, persona: Persona, rate: Rate) -> Result<Conversation, Refusal> {
-        let events = self.switchboard.subscribe();
         let (near, far) = CallerPort::pair(WAITING, WAITING);
         let id = next_id();
-        self.switchboard.connect(id.clone(), persona, near).await?;
+        let events = self.switchboard.connect(id.clone(), persona, near).await?;
         let switchboard = self.switchboard.clone();
         let mut conversation = Conversation {
             id,
@@ -135,7 +135,7 @@ pub struct Conversation {
     id: CallId,
     switchboard: Switchboard,
     far: FarEnd<CallerEvent, Command>,
-    events: broadcast::Receiver<(CallId, Event)>,
+    events: Happenings,
     playing: Playing,
     ended: bool,
     dropped: u64,
@@ -198,8 +198,8 @@ impl Conversation {
         self.dropped
     }
 
-    /// Events of the bot's conversations that this one did not look at in time, so that words may
-    /// be missing from what it heard.
+    /// Events of the conversation that were not looked at in time, so that words may be missing
+    /// from what was heard.
     #[must_use]
     pub const fn missed(&self) -> u64 {
         self.missed
@@ -267,26 +267,26 @@ impl Conversation {
         }
     }
 
-    fn witness(&mut self, event: Result<(CallId, Event), RecvError>) -> Option<Heard> {
+    fn witness(&mut self, event: Result<Happening, RecvError>) -> Option<Heard> {
         match event {
-            Ok((id, Event::Word(word))) if id == self.id => Some(Heard::Word(word)),
+            Ok(Happening { event: Event::Word(word), .. }) => Some(Heard::Word(word)),
             Err(RecvError::Lagged(missed)) => {
                 self.missed += missed;
                 None
             }
-            Ok((
-                _,
-                Event::Word(_)
-                | Event::Ended(_)
-                | Event::Phase(_)
-                | Event::Digit(_)
-                | Event::Turn(_)
-                | Event::Speed(_)
-                | Event::Cleared
-                | Event::RuleMet(_)
-                | Event::Succeeded(_)
-                | Event::Action { .. },
-            ))
+            Ok(Happening {
+                event:
+                    Event::Ended(_)
+                    | Event::Phase(_)
+                    | Event::Digit(_)
+                    | Event::Turn(_)
+                    | Event::Speed(_)
+                    | Event::Cleared
+                    | Event::RuleMet(_)
+                    | Event::Succeeded(_)
+                    | Event::Action { .. },
+                ..
+            })
             | Err(RecvError::Closed) => None,
         }
     }

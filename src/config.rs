@@ -26,12 +26,14 @@ mod recording;
 mod resolve;
 mod rules;
 mod secret;
+mod sources;
 mod start;
 mod store;
 mod tape;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod transcription;
 mod tunnel;
 mod twilio;
 mod variables;
@@ -47,12 +49,14 @@ pub use lookup::LookupConfig;
 pub use metrics::MetricsConfig;
 pub use outbound::{MachinePolicy, OutboundConfig};
 pub use personas::Personas;
-pub use recording::{RecordingConfig, RecordingFormat};
+pub use recording::{RecordingConfig, RecordingFormat, RecordingKey, S3Config};
 pub use rules::{TRANSFER_SAY_CHARACTERS, are_keys};
 pub use secret::Secret;
+pub use sources::Sources;
 pub use store::{StoreConfig, StorePlace};
 pub use tape::{TapeConfig, TapeFlags};
 pub use telemetry::TelemetryConfig;
+pub use transcription::{TranscriptionConfig, When};
 pub use tunnel::{TunnelConfig, TunnelFlags, TunnelKind};
 pub use twilio::{SharedKey, TwilioAccount, TwilioConfig, UpgradeSignature};
 pub use variables::{Filled, Variables, is_name};
@@ -132,6 +136,8 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// Where the records of calls are kept.
     pub store: StoreConfig,
+    /// Who writes down what callers say.
+    pub transcription: TranscriptionConfig,
     /// What whoever controls calls over HTTP must present; without one nobody can.
     pub api_token: Option<Secret<String>>,
     /// Whom to ask about a caller.
@@ -142,6 +148,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// The tunnel that `voice-bot serve` opens first; its address is then the public URL.
     pub tunnel: Option<TunnelConfig>,
+    /// Where all this comes from.
+    pub sources: Sources,
 }
 
 impl Config {
@@ -357,6 +365,8 @@ pub struct SayConfig {
     pub overflow: String,
     /// Said before anything else where calls are recorded, or tapes keep words or sound of them.
     pub recorded: String,
+    /// Said then where what the caller says is written down.
+    pub transcribed: String,
 }
 
 impl Default for SayConfig {
@@ -374,6 +384,7 @@ impl Default for SayConfig {
             overflow: "Sorry, something went wrong on our side. I am putting you through."
                 .to_owned(),
             recorded: "This call is recorded.".to_owned(),
+            transcribed: "What you say in this call is written down.".to_owned(),
             goodbye: "We have run out of time. Thank you for calling. Goodbye.".to_owned(),
         }
     }

@@ -26,6 +26,7 @@ use crate::recordings::Reel;
 use crate::store::Keeper;
 use crate::tape::Taper;
 use crate::telemetry::Pii;
+use crate::transcription::Tap;
 use crate::webhooks::Webhooks;
 use legs::Legs;
 pub use legs::{Opened, Opener, Wanted};
@@ -55,13 +56,26 @@ pub struct Observers {
     /// How the call stands, ten times a second.
     pub snapshot: watch::Sender<Option<Snapshot>>,
     /// What happens in it.
-    pub events: broadcast::Sender<(CallId, Event)>,
+    pub own: broadcast::Sender<Happening>,
+    /// What happens in all calls.
+    pub events: broadcast::Sender<Happening>,
     /// Who does what its persona's rules want done outside; without one it is left undone.
     pub acts: Option<mpsc::Sender<(CallId, Action)>>,
     /// Tells other programs of it.
     pub webhooks: Option<Webhooks>,
     /// Keeps its words, notes and curves.
     pub keeper: Option<Keeper>,
+}
+
+/// Something that happens in a call.
+#[derive(Debug, Clone)]
+pub struct Happening {
+    /// The call.
+    pub call: CallId,
+    /// When it is noticed at the caller's ear, counted from the call's beginning.
+    pub at: Duration,
+    /// What it is.
+    pub event: Event,
 }
 
 /// What a running call is told from outside its two legs.
@@ -88,6 +102,7 @@ pub struct Driver {
     scribe: Scribe,
     tape: Option<Taper>,
     reel: Option<Reel>,
+    tap: Option<Tap>,
     shown: Option<Instant>,
     unsent: Unsent,
 }
@@ -118,6 +133,7 @@ impl Driver {
             scribe,
             tape: None,
             reel: None,
+            tap: None,
             shown: None,
             unsent: Unsent::default(),
         }
@@ -137,6 +153,13 @@ impl Driver {
         self
     }
 
+    /// Has what the caller says written down.
+    #[must_use]
+    pub fn with_tap(mut self, tap: Option<Tap>) -> Self {
+        self.tap = tap;
+        self
+    }
+
     /// Runs the call to its end.
     pub async fn run(mut self) -> CallRecord {
         loop {
@@ -147,6 +170,9 @@ impl Driver {
                     let now = now();
                     if let Some(tape) = &mut self.tape {
                         tape.input(&input, now);
+                    }
+                    if let Some(tap) = &mut self.tap {
+                        tap.input(&input, now);
                     }
                     self.call.handle_input(input, now);
                     self.scribe.engine(self.engine.name());
@@ -192,8 +218,7 @@ impl Driver {
                     if let Event::RuleMet(rule) = event {
                         self.own.push_back(Control::Rule(rule));
                     }
-                    // Nobody may be watching, and that is fine.
-                    drop(self.observers.events.send((self.id.clone(), event)));
+                    self.tell_watchers(Happening { call: self.id.clone(), at, event });
                 }
                 Output::Act(act) => self.act(act),
                 Output::Recording(stretch) => {
@@ -206,6 +231,15 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Nobody may be watching, and that is fine.
+    fn tell_watchers(&self, happening: Happening) {
+        let Observers { own, events, .. } = &self.observers;
+        if own.receiver_count() > 0 {
+            drop(own.send(happening.clone()));
+        }
+        drop(events.send(happening));
     }
 
     /// When that is noticed at the caller's ear, counted from the call's beginning: a word is heard

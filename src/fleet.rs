@@ -1,6 +1,7 @@
 //! The engines and personas of a running server: read again, added, removed, found by their name.
 
 mod derived;
+mod edit;
 mod lookup;
 mod names;
 mod reload;
@@ -16,8 +17,9 @@ use tokio::sync::{Mutex, Notify};
 use tracing::{info, warn};
 
 use crate::config::{
-    Config, ConfigError, EngineConfig, EngineKind, EngineUrl, Personas, parse_engine_url,
+    Config, ConfigError, EngineConfig, EngineKind, EngineUrl, Personas, Sources, parse_engine_url,
 };
+use crate::doctor;
 use crate::engine::Engine;
 use crate::engine::moshi::{Moshi, MoshiConfig, NO_PERSONAS};
 use crate::engine::personaplex::{PersonaPlex, PersonaPlexConfig};
@@ -28,8 +30,10 @@ use crate::live::Live;
 use crate::switchboard::{EngineStatus, Switchboard};
 use lookup::{Lookup, system_lookup};
 
+pub(crate) use crate::doctor::Setting;
 pub use derived::call_config;
 pub(crate) use derived::usual_personas;
+pub(crate) use edit::EditError;
 pub use reload::ReloadError;
 
 /// How the configuration is read again.
@@ -91,6 +95,8 @@ struct Parts {
     /// Has names looked up at once.
     wake: Arc<Notify>,
     state: Mutex<State>,
+    /// Held from reading the configuration until it is in force, so that the last one read stays.
+    reloading: Mutex<()>,
 }
 
 struct State {
@@ -133,7 +139,8 @@ impl Fleet {
         };
         let state = Mutex::new(State { config: config.clone(), is_given, engines });
         let (load, wake) = (OnceLock::new(), Arc::default());
-        let parts = Parts { switchboard, personas, load, lookup, wake, state };
+        let reloading = Mutex::default();
+        let parts = Parts { switchboard, personas, load, lookup, wake, state, reloading };
         let fleet = Self(Arc::new(parts));
         fleet.keep_resolved(config.engine.resolve);
         fleet
@@ -146,6 +153,22 @@ impl Fleet {
     ) {
         // The first one stays.
         drop(self.0.load.set(Box::new(load)));
+    }
+
+    /// Who answers.
+    pub(crate) fn personas(&self) -> Arc<Personas> {
+        self.0.personas.get()
+    }
+
+    /// The voices that the engines have besides their usual ones.
+    pub(crate) async fn extra_voices(&self) -> Vec<String> {
+        self.0.state.lock().await.config.engine.extra_voices.clone()
+    }
+
+    /// What is in force, and where it comes from.
+    pub(crate) async fn settings(&self) -> (Vec<Setting>, Sources) {
+        let state = self.0.state.lock().await;
+        (doctor::settings(&state.config), state.config.sources.clone())
     }
 
     /// Every engine as the control API shows it.

@@ -9,7 +9,7 @@ use tracing::warn;
 use voice_bot_core::id::CallId;
 
 use crate::config::{LookupConfig, Variables};
-use crate::tls;
+use crate::http;
 
 /// Bytes of an answer that are read at most.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -45,12 +45,10 @@ pub(crate) struct Lookup {
 impl Lookup {
     /// One that asks as it is configured; none where nothing is to be asked.
     pub(crate) fn new(config: &LookupConfig) -> Option<Self> {
-        config.url.as_ref()?;
-        let client = reqwest::Client::builder()
+        let client = http::client_for(config.url.as_ref()?)
             .user_agent(concat!("voice-bot/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_DEADLINE)
             .redirect(reqwest::redirect::Policy::none())
-            .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
             .build();
         match client {
             Ok(client) => Some(Self { client, config: config.clone() }),

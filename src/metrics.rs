@@ -15,8 +15,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::process::Process;
+use crate::recordings::Recordings;
 use crate::store::Keeper;
 use crate::switchboard::{Note, Notes, Standing, Switchboard};
+use crate::transcription::Transcription;
 use crate::webhooks::Webhooks;
 use tally::Tally;
 
@@ -38,6 +40,10 @@ pub(crate) struct Sources {
     pub(crate) webhooks: Option<Webhooks>,
     /// Keeps what is left of calls.
     pub(crate) keeper: Option<Keeper>,
+    /// Has what callers say written down.
+    pub(crate) transcription: Option<Transcription>,
+    /// Keeps the recordings of calls.
+    pub(crate) recordings: Option<Recordings>,
 }
 
 /// The figures. Cheap to clone; nothing is counted any more once the last clone is gone.

@@ -1,5 +1,7 @@
 //! Puts the parts together: engines, switchboard, Twilio line and health routes make a server.
 
+mod parts;
+
 use std::future::{Future, pending};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,13 +11,12 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::info;
 use url::Url;
-use voice_bot_core::persona::Reading;
-use voice_bot_core::pool;
 
-use crate::api;
-use crate::config::{Config, ConfigError, EngineConfig, NoSlot, Personas, Secret, ServerConfig};
+use crate::api::{self, Api, Door, Feed};
+use crate::config::{Config, ConfigError, EngineConfig, ServerConfig};
+use crate::dashboard;
 use crate::engine::Engine;
 use crate::engine::socket::EndpointError;
 use crate::fleet::{self, Engines, Fleet, usual_personas};
@@ -23,13 +24,16 @@ use crate::listen;
 use crate::live::Live;
 use crate::metrics::{Metrics, Sources};
 use crate::recordings::Recordings;
-use crate::store::{self, Archive, Keeper, StoreError};
+use crate::store::{Archive, Keeper, StoreError};
 use crate::switchboard::{Notes, Settings, Switchboard};
 use crate::tape::Tapes;
-use crate::telephony::twilio::{Line, LineConfig};
+use crate::telephony::browser::{self, BrowserConfig};
+use crate::telephony::twilio::Line;
 use crate::traces::Traces;
+use crate::transcription::Transcription;
 use crate::web::Readiness;
 use crate::webhooks::{Webhooks, WebhooksError};
+use parts::{browser_config, keep, line_config, pool_config, transcription, warn_of_long_prompts};
 
 /// What a call may take to end once it was told that the server stops, beyond its own drain.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -39,6 +43,8 @@ const LAST_QUESTIONS: Duration = Duration::from_secs(1);
 const LAST_LINES: Duration = Duration::from_secs(5);
 /// What rules want done outside of their calls may wait so often.
 const ACTS: usize = 1024;
+/// How long what was said last may take to be written down; what is not is lost.
+const LAST_SPEECH: Duration = Duration::from_secs(10);
 /// How long the last events may take to be delivered; what is not waits for the next start.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// How long the last records may take to be written; what is not is lost.
@@ -47,6 +53,7 @@ const LAST_RECORDS: Duration = Duration::from_secs(2);
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
 pub use crate::fleet::{ReloadError, call_config};
+pub use crate::switchboard::Happening;
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -88,11 +95,15 @@ pub struct Server {
     recordings: Recordings,
     tapes: Option<Tapes>,
     webhooks: Option<Webhooks>,
+    transcription: Option<Transcription>,
     keeper: Keeper,
     archive: Archive,
     grace: Duration,
     drain: Duration,
-    api_token: Option<Secret<String>>,
+    door: Door,
+    feed: Feed,
+    browser: BrowserConfig,
+    is_demo: bool,
     metrics: Option<Metrics>,
     traces: Option<Traces>,
     hurried: Arc<Notify>,
@@ -136,6 +147,7 @@ impl Server {
         let webhooks = Webhooks::start(&config.webhooks)?;
         let tapes = Tapes::new(&config.tape);
         let (keeper, archive, recordings) = keep(config)?;
+        let transcription = transcription(config, &keeper, webhooks.as_ref());
         let (acts, wanted) = mpsc::channel(ACTS);
         let is_counted = config.metrics.listen.is_some() || config.api_token.is_some();
         let (notes, counted) = is_counted.then(Notes::channel).unzip();
@@ -154,49 +166,72 @@ impl Server {
             webhooks: webhooks.clone(),
             notes: notes.clone(),
             keeper: Some(keeper.clone()),
+            transcription: transcription.clone(),
         });
         let traces = marks
             .and_then(|marks| Traces::start(&config.telemetry, &switchboard, marks, notes.clone()));
-        let sources = Sources { notes, webhooks: webhooks.clone(), keeper: Some(keeper.clone()) };
+        let sources = Sources {
+            notes,
+            webhooks: webhooks.clone(),
+            keeper: Some(keeper.clone()),
+            transcription: transcription.clone(),
+            recordings: Some(recordings.clone()),
+        };
         let metrics = counted.map(|counted| Metrics::start(switchboard.clone(), counted, sources));
         let personas = Live::new(config.personas.clone());
         let fleet = Fleet::new(config, named, switchboard.clone(), personas.clone());
-        let readiness = Readiness::new(switchboard.clone());
+        let browser = browser_config(config, personas.clone(), transcription.clone());
         let line = Line::new(switchboard.clone(), line_config(config, base, personas));
         line.act(wanted);
-        let (grace, drain) =
-            (config.server.shutdown_grace, config.latency.bound + config.call.drain);
-        let (api_token, hurried) = (config.api_token.clone(), Arc::default());
+        let feed = Feed::new(switchboard.clone(), fleet.clone(), transcription.clone());
         Ok(Self {
+            readiness: Readiness::new(switchboard.clone()),
             switchboard,
             fleet,
             line,
-            readiness,
             recordings,
             tapes,
             webhooks,
+            transcription,
             keeper,
             archive,
-            grace,
-            drain,
-            api_token,
+            grace: config.server.shutdown_grace,
+            drain: config.latency.bound + config.call.drain,
+            door: Door::new(config.api_token.as_ref(), config.server.public_url.as_ref()),
+            feed,
+            browser,
+            is_demo: false,
             metrics,
             traces,
-            hurried,
+            hurried: Arc::default(),
         })
     }
 
-    /// The routes `/twiml…`, `/media/TICKET`, `/api/v1/…`, `/health` and `/ready`; with the API's
-    /// token `/metrics` too.
+    /// The same server, whose dashboard says that demo engines answer.
+    #[must_use]
+    pub fn with_demo(mut self) -> Self {
+        self.is_demo = true;
+        self
+    }
+
+    /// The routes `/twiml…`, `/media/TICKET`, `/health` and `/ready`; for whoever has the API's
+    /// token `/`, which is the dashboard, `/api/v1/…`, `/talk` and `/metrics`.
     pub fn router(&self) -> Router {
-        let token = self.api_token.as_ref();
+        self.routes(&self.door)
+    }
+
+    fn routes(&self, door: &Door) -> Router {
         let (line, fleet, archive) = (self.line.clone(), self.fleet.clone(), self.archive.clone());
-        let api = api::router(line, fleet, archive, token);
-        let routes = self.line.router().merge(self.readiness.clone().router()).merge(api);
-        match (&self.metrics, token) {
-            (Some(metrics), Some(_)) => routes.merge(api::guarded(metrics.clone().router(), token)),
-            (Some(_) | None, _) => routes,
+        let (recordings, feed) = (self.recordings.clone(), self.feed.clone());
+        let is_demo = self.is_demo;
+        let api = api::router(Api { line, fleet, archive, recordings, feed, is_demo }, door);
+        let mut guarded = browser::router(self.switchboard.clone(), self.browser.clone());
+        if let Some(metrics) = &self.metrics {
+            guarded = guarded.merge(metrics.clone().router());
         }
+        let pages = if door.is_closed() { dashboard::closed() } else { dashboard::router() };
+        let public = self.line.router().merge(self.readiness.clone().router()).merge(pages);
+        public.merge(api).merge(door.guard(guarded))
     }
 
     /// Serves `/metrics` alone on `listener`, for `metrics.listen`, until it is dropped: to anybody
@@ -205,7 +240,7 @@ impl Server {
         let Some(metrics) = &self.metrics else { return pending().await };
         let routes = metrics.clone().router();
         let is_ours = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        let routes = if is_ours { routes } else { api::guarded(routes, self.api_token.as_ref()) };
+        let routes = if is_ours { routes } else { self.door.guard(routes) };
         listen::serve(listener, routes, pending()).await;
     }
 
@@ -245,6 +280,12 @@ impl Server {
         &self.keeper
     }
 
+    /// What has the words of callers written down, if something does: they can be watched there.
+    #[must_use]
+    pub const fn transcription(&self) -> Option<&Transcription> {
+        self.transcription.as_ref()
+    }
+
     /// Takes no more calls and waits for those that run: `server.shutdown_grace_s`, then politely
     /// ended. The routes must be served until this returns, so that callers are told.
     pub async fn stop(&self) {
@@ -262,6 +303,9 @@ impl Server {
         if let Some(tapes) = &self.tapes {
             tapes.written(LAST_LINES).await;
         }
+        if let Some(transcription) = &self.transcription {
+            transcription.stop(LAST_SPEECH).await;
+        }
         if let Some(webhooks) = &self.webhooks {
             webhooks.stop(LAST_EVENTS).await;
         }
@@ -269,6 +313,7 @@ impl Server {
             traces.flush(LAST_EVENTS).await;
         }
         self.keeper.stop(LAST_RECORDS).await;
+        self.feed.stop();
     }
 
     /// Ends the calls of a server that stops politely now, in place of waiting for them to finish.
@@ -276,12 +321,15 @@ impl Server {
         self.hurried.notify_one();
     }
 
-    /// Serves on `listener` until `shutdown` resolves, then stops gracefully.
+    /// Serves on `listener` until `shutdown` resolves, then stops gracefully. Where only programs
+    /// of this machine can come, and neither a token nor a public URL is set, they need no token.
     pub async fn run(
         &self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
+        let is_ours = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let door = if is_ours { self.door.on_loopback() } else { self.door.clone() };
         let stopping = self.clone();
         let (calls_over, no_calls) = oneshot::channel::<()>();
         let stopped = async move {
@@ -296,7 +344,7 @@ impl Server {
             sleep(STRAGGLERS).await;
         };
         tokio::select! {
-            () = listen::serve(listener, self.router(), stopped) => {}
+            () = listen::serve(listener, self.routes(&door), stopped) => {}
             () = overdue => {
                 info!("connections without a call are still open and were left behind");
             }
@@ -329,18 +377,6 @@ pub const fn local_address(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Names those whose model forgets them long before `call.horizon_s`, as calls look ahead sooner.
-fn warn_of_long_prompts(config: &Config) {
-    let Some(horizon) = config.call.horizon else { return };
-    for persona in config.personas.iter() {
-        let early = Reading::of(&persona.prompt).horizon();
-        if early < horizon / 2 {
-            let (persona, seconds) = (&persona.name, early.as_secs());
-            warn!(persona, seconds, "a long prompt: another session has to go on that early");
-        }
-    }
-}
-
 /// The engines that a configuration names one by one; those behind the addresses of a name
 /// (`dns+ws://`) are found by a server as it runs. Warns of those that know no personas.
 ///
@@ -348,46 +384,4 @@ fn warn_of_long_prompts(config: &Config) {
 /// [`EndpointError`] when an engine's address or certificate file is unusable.
 pub fn engines(config: &EngineConfig) -> Result<Vec<Arc<dyn Engine>>, EndpointError> {
     Ok(fleet::configured(config)?.into_iter().map(|(_, engine)| engine).collect())
-}
-
-/// Begins to keep calls, and to let the old ones go.
-fn keep(config: &Config) -> Result<(Keeper, Archive, Recordings), StoreError> {
-    let store = store::open(&config.store)?;
-    let instance = store::instance(&config.store, config.server.port);
-    let keeper = Keeper::start(Arc::clone(&store), &instance);
-    let told = keeper.clone();
-    let recordings = Recordings::new(&config.recording, move |call, kept| {
-        told.recorded(call.as_str(), kept.to_store());
-    });
-    let archive = Archive::new(store, Some(Arc::new(recordings.clone())));
-    archive.sweep_always(&config.store);
-    Ok((keeper, archive, recordings))
-}
-
-fn line_config(config: &Config, base: Url, personas: Live<Personas>) -> LineConfig {
-    LineConfig {
-        base,
-        personas,
-        say: config.say.clone(),
-        twilio: config.twilio.clone(),
-        outbound: config.outbound.clone(),
-        time_limit: config.call.max_duration,
-        admission: config.admission.clone(),
-        lookup: config.lookup.clone(),
-        recorded: config.tape.keeps_content(),
-        start_timeout: config.call.start_timeout,
-    }
-}
-
-/// The core's view of who is let in when.
-fn pool_config(config: &Config) -> pool::Config {
-    let admission = &config.admission;
-    let has_queue = admission.then == NoSlot::Queue;
-    pool::Config {
-        warm: config.engine.warm,
-        ring: admission.ring,
-        queue: if has_queue { admission.queue_callers } else { 0 },
-        longest_wait: admission.longest_wait,
-        ..pool::Config::default()
-    }
 }

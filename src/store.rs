@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 pub use archive::{Archive, Doomed, Eraser, Keep};
-pub use batch::{Batch, CallRow, Recording, RowOf, Sample};
+pub use batch::{Batch, CallRow, Recording, RowOf, Said, Sample};
 pub use keeper::{About, Counters, Keeper};
 pub use note::Note;
 pub use query::{Cursor, Detail, Page, Query, State, Summary};
@@ -106,11 +106,16 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`] when it cannot be read.
     fn find<'a>(&'a self, call: &'a str) -> BoxFuture<'a, Result<Option<Detail>, StoreError>>;
 
-    /// The ended calls that are to go first, some at a time.
+    /// The ended calls that are to go first, some at a time: of those behind `after`, if it is
+    /// given.
     ///
     /// # Errors
     /// [`StoreError`] when that is not known.
-    fn doomed<'a>(&'a self, keep: &'a Keep) -> BoxFuture<'a, Result<Vec<Doomed>, StoreError>>;
+    fn doomed<'a>(
+        &'a self,
+        keep: &'a Keep,
+        after: Option<&'a Cursor>,
+    ) -> BoxFuture<'a, Result<Vec<Doomed>, StoreError>>;
 
     /// Notes where the recording of a call is, or that there is none any more; false for a call
     /// that is not there.

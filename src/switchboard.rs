@@ -15,9 +15,9 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
-use voice_bot_core::call::{self, Control, Event, Snapshot};
+use voice_bot_core::call::{self, Control, Snapshot};
 use voice_bot_core::id::{CallId, EngineId};
 use voice_bot_core::leg::engine::OpenError;
 use voice_bot_core::persona::{Action, Persona, SessionKey};
@@ -29,11 +29,13 @@ use crate::port::CallerPort;
 use crate::recordings::Recordings;
 use crate::store::Keeper;
 use crate::tape::Tapes;
+use crate::transcription::Transcription;
 use crate::webhooks::Webhooks;
 use board::Board;
 use lease::Taken;
 use standby::StandbyId;
 
+pub use crate::driver::Happening;
 pub use about::{About, Direction, NeverBegan};
 pub use notes::{Mark, Marked, Note, Notes, TurnedAway};
 pub use status::EngineStatus;
@@ -70,6 +72,8 @@ pub struct Settings {
     pub notes: Notes,
     /// Keeps what is left of calls.
     pub keeper: Option<Keeper>,
+    /// Has what callers say written down, for personas that want it.
+    pub transcription: Option<Transcription>,
 }
 
 /// Why a call is not taken.
@@ -138,18 +142,36 @@ pub struct Standing {
     pub engines: Vec<EngineStatus>,
 }
 
+/// A call that runs.
+#[derive(Debug, Clone)]
+pub struct RunningCall {
+    /// Its name.
+    pub id: CallId,
+    /// What is known of it besides its audio.
+    pub about: About,
+    /// Who talks.
+    pub persona: String,
+    /// When it was connected, in milliseconds of Unix time.
+    pub began_ms: i64,
+    /// How it stood up to 100 ms ago; `None` before its first moment.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// What happens, as it happens; who looks too late is told how much is missed.
+pub type Happenings = broadcast::Receiver<Happening>;
+
 /// Asks the switchboard's task. Cheap to clone; the task ends with the last clone.
 #[derive(Clone)]
 pub struct Switchboard {
     requests: mpsc::Sender<Request>,
-    events: broadcast::Sender<(CallId, Event)>,
+    events: broadcast::Sender<Happening>,
     notes: Notes,
 }
 
 enum Request {
     Admit(CallId, Persona, Box<About>, oneshot::Sender<Result<Admission, Refusal>>),
     AskAgain(CallId, oneshot::Sender<Result<Admission, Refusal>>),
-    Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<(), Refusal>>),
+    Connect(CallId, Persona, CallerPort, oneshot::Sender<Result<Happenings, Refusal>>),
     /// A slot for a call, which may hold so many.
     Take(CallId, SessionKey, usize, oneshot::Sender<Option<Taken>>),
     /// The engines that are to be probed.
@@ -175,6 +197,8 @@ enum Request {
     Load(oneshot::Sender<usize>),
     Overview(oneshot::Sender<Overview>),
     Standing(oneshot::Sender<Standing>),
+    Running(oneshot::Sender<Vec<RunningCall>>),
+    Watch(CallId, oneshot::Sender<Option<watch::Receiver<Option<Snapshot>>>>),
     Finished(CallId, Option<Box<CallRecord>>),
     /// Take no more calls.
     Close,
@@ -218,7 +242,7 @@ impl Switchboard {
     }
 
     /// Connects a call's audio and runs the call. `persona` is used where the call was not admitted
-    /// before.
+    /// before. Gives what happens in this call, from its beginning.
     ///
     /// # Errors
     /// [`Refusal`] when it cannot be served.
@@ -227,7 +251,7 @@ impl Switchboard {
         call: CallId,
         persona: Persona,
         caller: CallerPort,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Happenings, Refusal> {
         let ask = |reply| Request::Connect(call, persona, caller, reply);
         self.ask(ask).await.unwrap_or(Err(Refusal::Stopping))
     }
@@ -276,6 +300,16 @@ impl Switchboard {
         self.ask(Request::Standing).await
     }
 
+    /// The calls that run, by name.
+    pub async fn running(&self) -> Vec<RunningCall> {
+        self.ask(Request::Running).await.unwrap_or_default()
+    }
+
+    /// How a call stands from now on, ten times a second; `None` where it does not run.
+    pub async fn watch(&self, call: CallId) -> Option<watch::Receiver<Option<Snapshot>>> {
+        self.ask(|reply| Request::Watch(call, reply)).await.flatten()
+    }
+
     /// Notes that a caller was turned away before a switchboard was asked.
     pub fn turned_away(&self, why: TurnedAway) {
         self.notes.turned_away(why);
@@ -306,7 +340,7 @@ impl Switchboard {
 
     /// What happens in all calls, from now on.
     #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<(CallId, Event)> {
+    pub fn subscribe(&self) -> Happenings {
         self.events.subscribe()
     }
 

@@ -18,8 +18,8 @@ use voice_bot_core::call::Event;
 use voice_bot_core::id::CallId;
 
 use crate::config::TelemetryConfig;
-use crate::switchboard::{Mark, Marked, Notes, Switchboard};
-use crate::tls;
+use crate::http;
+use crate::switchboard::{Happening, Mark, Marked, Notes, Switchboard};
 use trail::Trail;
 
 mod trail;
@@ -97,7 +97,7 @@ struct Follower {
 impl Follower {
     async fn run(
         mut self,
-        mut events: broadcast::Receiver<(CallId, Event)>,
+        mut events: broadcast::Receiver<Happening>,
         mut marks: mpsc::Receiver<Mark>,
         mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
     ) {
@@ -106,7 +106,7 @@ impl Follower {
             tokio::select! {
                 biased;
                 event = events.recv() => match event {
-                    Ok((call, event)) => self.event(call, &event),
+                    Ok(Happening { call, event, .. }) => self.event(call, &event),
                     Err(RecvError::Lagged(_)) => self.notes.add_untraced(1),
                     Err(RecvError::Closed) => return,
                 },
@@ -182,10 +182,9 @@ fn is_chosen(call: &CallId, percent: u8) -> bool {
 }
 
 fn exporter(collector: &Url) -> Result<SpanExporter, Box<dyn std::error::Error + Send + Sync>> {
-    let client = reqwest::Client::builder()
+    let client = http::client_for(collector)
         .user_agent(concat!("voice-bot/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
         .build()?;
     let mut address = collector.clone();
     address.set_path(&format!("{}/v1/traces", collector.path().trim_end_matches('/')));

@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use common::{PATIENCE, demo, nowhere, quick};
 use rcgen::{Certificate, CertificateParams, CertifiedIssuer, DnType, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::oneshot;
@@ -98,16 +98,20 @@ async fn proxied(upstream: SocketAddr, change: Proxy, tls: Option<TlsAcceptor>) 
     address
 }
 
+async fn head_of(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    Some(head)
+}
+
 async fn pass(
     mut near: impl AsyncRead + AsyncWrite + Unpin,
     upstream: SocketAddr,
     change: Proxy,
 ) -> Option<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(near.read_u8().await.ok()?);
-    }
-    let mut head = String::from_utf8(head).ok()?;
+    let mut head = String::from_utf8(head_of(&mut near).await?).ok()?;
     if !head.to_lowercase().contains("upgrade: websocket") {
         // One request for each connection, so that the next one is changed too.
         head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
@@ -120,7 +124,20 @@ async fn pass(
                 return near.shutdown().await.ok();
             };
             far.write_all(head.as_bytes()).await.ok()?;
-            copy_bidirectional(&mut near, &mut far).await.ok()?;
+            let (mut asks, mut is_told) = split(near);
+            let (mut says, mut is_asked) = far.split();
+            let back = async {
+                // What follows the head comes a moment later, as it often does on the way.
+                is_told.write_all(&head_of(&mut says).await?).await.ok()?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                copy(&mut says, &mut is_told).await.ok()?;
+                is_told.shutdown().await.ok()
+            };
+            let there = async {
+                copy(&mut asks, &mut is_asked).await.ok()?;
+                is_asked.shutdown().await.ok()
+            };
+            tokio::join!(there, back);
         }
         Err(answer) => {
             near.write_all(answer.as_bytes()).await.ok()?;

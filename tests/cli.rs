@@ -124,6 +124,14 @@ fn what_is_wrong_in_the_arguments_is_named_with_its_fix() {
         (&["replay", "absent"], &["absent", "--tape"]),
         (&["replay", "text.wav"], &["text.wav", "line 1", "--tape"]),
         (&["number", "fallback", "--dial", "5550100"], &["--dial", "5550100", "+15551234567"]),
+        (&["top", "--url", "ftp://here"], &["--url", "ftp://here", "https://HOST"]),
+        (&["talk", "--speaker", "x.wav"], &["--microphone"]),
+        (&["talk", "--microphone", "absent.wav"], &["--microphone", "absent.wav", "exists"]),
+        (&["talk", "--microphone", "text.wav"], &["--microphone", "text.wav", "ffmpeg"]),
+        (
+            &["talk", "--microphone", "call.wav", "--speaker", "no/x.wav"],
+            &["--speaker", "no/x.wav", "folder"],
+        ),
         (&["answer"], &["answer", "--help"]),
     ];
     for (arguments, words) in cases {
@@ -141,6 +149,14 @@ fn a_tunnel_that_is_not_built_in_is_named_with_the_command_that_builds_it() {
     let folder = tempfile::tempdir().unwrap();
     let words = ["--tunnel ngrok", "cargo build --release --features ngrok", "PUBLIC_URL"];
     refuses(folder.path(), &["serve", "--tunnel", "ngrok"], &words);
+}
+
+#[cfg(not(feature = "audio"))]
+#[test]
+fn a_microphone_that_is_not_built_in_is_named_with_the_command_that_builds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["cargo build --release --features audio", "--microphone FILE.wav"];
+    refuses(folder.path(), &["talk"], &words);
 }
 
 #[cfg(feature = "ngrok")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -34,7 +35,9 @@ def pytest_pyfunc_call(pyfuncitem):
         async with asyncio.timeout(seconds):
             await pyfuncitem.obj(**arguments)
 
-    asyncio.run(bounded())
+    # Not in this thread, where a browser's own loop may run.
+    with ThreadPoolExecutor(1) as runner:
+        runner.submit(asyncio.run, bounded()).result()
     return True
 
 

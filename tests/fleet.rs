@@ -285,11 +285,15 @@ async fn an_engine_with_other_settings_is_not_connected_to_before_its_call_is_ov
     let site = folder.open().await;
     let call = site.call(Duration::from_secs(5));
     site.are(&[EngineState::Busy]).await;
+    // A call that comes while a session is prepared may open its own.
+    sleep(Duration::from_millis(500)).await;
+    let connections = engine.stats().connections;
     folder.engines(&[engine.address()], "warm = 1\nhandshake_timeout_s = 59");
     site.api(200, "POST", "/api/v1/reload", "").await;
     site.are(&[EngineState::Draining]).await;
     sleep(Duration::from_millis(300)).await;
-    assert_eq!(engine.stats().connections, 1, "there is one conversation at a time");
+    let now = engine.stats().connections;
+    assert_eq!(now, connections, "there is one conversation at a time");
     assert_eq!(site.reason(&call.await.unwrap()).await, EndReason::CallerHungUp);
     site.are(&[EngineState::Ready]).await;
     let report = site.call(Duration::from_millis(500)).await.unwrap();

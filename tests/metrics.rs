@@ -52,12 +52,12 @@ fn with_token() -> Config {
 #[tokio::test]
 async fn figures_are_closed_unless_a_rule_opens_them() {
     let authorized = format!("Authorization: Bearer {TOKEN}\r\n");
-    // Without a token the server's own port has none.
+    // Without a token the server's own port has them for programs of this machine alone.
     let mut config = Config::default();
     config.metrics.listen = Some("127.0.0.1:0".parse().unwrap());
     let (_server, base, figures) = open(&config, "127.0.0.1:0").await;
-    assert_eq!(metrics(&base, "").await.0, 404);
-    assert_eq!(metrics(&base, &authorized).await.0, 404);
+    assert_eq!(metrics(&base, "").await.0, 403);
+    assert_eq!(metrics(&base, &authorized).await.0, 403);
     assert_eq!(metrics(&figures, "").await.0, 200);
     // With one it has them for whoever presents it.
     let (_server, base, _) = open(&with_token(), "127.0.0.1:0").await;

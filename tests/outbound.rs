@@ -136,7 +136,11 @@ async fn nobody_calls_without_the_token() {
         assert_eq!((status, &answer["error"]["code"]), (401, &json!("unauthorized")), "{token:?}");
     }
     let closed = Site::open(|config| config.api_token = None).await;
+    // Without a token programs of this machine alone come in, and no page of somebody's.
     let (status, answer) = closed.wish(&json!({"to": SOMEONE})).await;
+    assert_eq!((status, &answer["error"]["code"]), (403, &json!("no_mark")));
+    let elsewhere = closed.post("/api/v1/calls").header("host", "bot.example.com");
+    let (status, answer) = answered(elsewhere.body(wish)).await;
     assert_eq!((status, &answer["error"]["code"]), (403, &json!("closed")));
     assert_eq!((site.orders(), closed.orders()), (0, 0));
     // A path that nobody has is not the API's to refuse.
@@ -165,7 +169,7 @@ async fn a_wish_that_cannot_be_granted_says_why() {
     assert_eq!(status, 204);
     assert_eq!(site.wish(&json!({"to": SOMEONE})).await.0, 201);
     let nothing = Site::open(|config| config.outbound.from = None).await;
-    assert_eq!(nothing.wish(&json!({"to": SOMEONE})).await.0, 503);
+    assert_eq!(nothing.wish(&json!({"to": SOMEONE})).await.0, 409);
 }
 
 fn completed(status: &str) -> [(&str, &str); 2] {

@@ -5,6 +5,8 @@
 
 mod postgres;
 
+use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,25 +14,32 @@ use futures_util::future::BoxFuture;
 use postgres::{PASSWORD, Postgres};
 use sqlx::Executor as _;
 use sqlx::any::AnyPoolOptions;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use voice_bot::config::{Secret, StorePlace};
 use voice_bot::store::{
-    About, Archive, Batch, CallRow, Cursor, Eraser, Keep, Keeper, Query, Recording, RowOf, Sample,
-    SqlStore, State, Store, StoreError,
+    About, Archive, Batch, CallRow, Cursor, Eraser, Keep, Keeper, Query, Recording, RowOf, Said,
+    Sample, SqlStore, State, Store, StoreError,
 };
 use voice_bot_core::id::CallId;
 use voice_bot_core::record::{CallRecord, EndReason};
 
 const NOW: i64 = 1_763_900_000_000;
+const DAY: i64 = 24 * 3600 * 1000;
 
 type Part = fn(StorePlace) -> BoxFuture<'static, ()>;
 
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 12] = [
     ("calls", |place| Box::pin(a_call_is_kept_with_all_that_is_told_of_it(place))),
+    ("heard", |place| Box::pin(what_the_caller_said_may_come_late(place))),
+    ("older", |place| Box::pin(a_store_of_the_last_version_is_brought_up_to_date(place))),
     ("again", |place| Box::pin(what_is_written_twice_is_there_once(place))),
     ("lists", |place| Box::pin(calls_are_listed_and_searched(place))),
     ("names", |place| Box::pin(a_second_call_of_a_name_takes_it_over(place))),
     ("cuts", |place| Box::pin(calls_that_were_left_open_are_closed(place))),
     ("keeps", |place| Box::pin(old_calls_go_with_their_recordings(place))),
+    ("stuck", |place| Box::pin(what_cannot_be_removed_keeps_nothing_else(place))),
     ("newer", |place| Box::pin(a_newer_store_is_refused(place))),
     ("odd", |place| Box::pin(what_it_never_takes_is_refused(place))),
     ("keeper", |place| Box::pin(a_keeper_writes_as_it_goes(place))),
@@ -50,10 +59,8 @@ async fn sqlite_passes() {
 async fn postgres_passes() {
     let Some(postgres) = Postgres::start() else { return };
     for (name, part) in PARTS {
-        let mut url: url::Url = postgres.database(name).parse().unwrap();
-        url.set_password(Some(PASSWORD)).unwrap();
         eprintln!("{name}");
-        part(StorePlace::Postgres(Secret::new(url))).await;
+        part(postgres_place(&postgres.database(name).parse().unwrap())).await;
     }
 }
 
@@ -166,8 +173,12 @@ async fn a_call_is_kept_with_all_that_is_told_of_it(place: StorePlace) {
         "duration_ms": 3990, "reason": "caller-hung-up", "reason_text": "the caller hung up",
         "words": 3, "recording": null, "first_audio_ms": null, "depth_p50_ms": null,
         "transcript": [
-            {"at_ms": 900, "until_ms": 1500, "who": "bot", "text": "Hello there."},
-            {"at_ms": 3000, "until_ms": 3000, "who": "bot", "text": "Yes?"},
+            {"at_ms": 900, "until_ms": 1500, "who": "bot", "text": "Hello there.", "words": [
+                {"at_ms": 900, "text": "Hello"}, {"at_ms": 1500, "text": "there."},
+            ]},
+            {"at_ms": 3000, "until_ms": 3000, "who": "bot", "text": "Yes?", "words": [
+                {"at_ms": 3000, "text": "Yes?"},
+            ]},
         ],
         "notes": [{"at_ms": 100, "kind": "phase", "text": "live"}],
         "curve": {
@@ -185,6 +196,53 @@ async fn a_call_is_kept_with_all_that_is_told_of_it(place: StorePlace) {
     store.write(&Batch { amended, ..Batch::default() }).await.unwrap();
     let detail = store.find("CA1").await.unwrap().unwrap();
     assert_eq!(detail.record.unwrap()["reports"][0], 1);
+}
+
+fn said(call: &str, seq: i64, text: &str, is_late: bool) -> RowOf<Said> {
+    let at_ms = 1600 + 1000 * seq;
+    of(call, seq, at_ms, Said { until_ms: at_ms + 700, text: text.to_owned(), is_late })
+}
+
+async fn what_the_caller_said_may_come_late(place: StorePlace) {
+    let store = open(&place).await;
+    let heard = vec![said("CA1", 0, "Übergabe, please.", false)];
+    store.write(&Batch { heard, ..batch("CA1") }).await.unwrap();
+    let search = |search: &str| Query { search: Some(search.to_owned()), ..all() };
+    assert_eq!(store.list(&search("please")).await.unwrap().total, 1, "while it runs");
+    store.write(&ended("CA1")).await.unwrap();
+    // Twice, as after a write whose answer was lost; and of a call that is gone.
+    for _ in 0..2 {
+        let heard = vec![said("CA1", 2, "Ümlaut!", true), said("CA9", 0, "Gone.", true)];
+        store.write(&Batch { heard, ..Batch::default() }).await.unwrap();
+    }
+    let detail = store.find("CA1").await.unwrap().unwrap();
+    let lines: Vec<_> = detail
+        .transcript()
+        .iter()
+        .map(|it| format!("{} {}-{} {}", it["who"], it["at_ms"], it["until_ms"], it["text"]))
+        .collect();
+    let wanted = [
+        r#""bot" 900-1500 "Hello there.""#,
+        r#""caller" 1600-2300 "Übergabe, please.""#,
+        r#""bot" 3000-3000 "Yes?""#,
+        r#""caller" 3600-4300 "Ümlaut!""#,
+    ];
+    assert_eq!(lines, wanted);
+    assert_eq!(store.list(&search("ümlaut")).await.unwrap().total, 1, "after its end");
+    assert_eq!(count(&place, "heard").await, 2);
+    assert!(store.delete("CA1").await.unwrap());
+    assert_eq!(count(&place, "heard").await, 0);
+}
+
+async fn a_store_of_the_last_version_is_brought_up_to_date(place: StorePlace) {
+    open(&place).await.write(&ended("CA1")).await.unwrap();
+    for step in ["DROP TABLE heard", "DELETE FROM _sqlx_migrations WHERE version = 2"] {
+        pool(&place).await.execute(step).await.unwrap();
+    }
+    let store = open(&place).await;
+    let heard = vec![said("CA1", 0, "Hello.", true)];
+    store.write(&Batch { heard, ..Batch::default() }).await.unwrap();
+    assert_eq!(store.find("CA1").await.unwrap().unwrap().heard.len(), 1);
 }
 
 async fn what_is_written_twice_is_there_once(place: StorePlace) {
@@ -317,13 +375,20 @@ async fn calls_that_were_left_open_are_closed(place: StorePlace) {
 struct Bin(Mutex<Vec<String>>);
 
 impl Eraser for Bin {
-    fn erase<'a>(&'a self, recording: &'a Recording) -> BoxFuture<'a, Result<(), String>> {
+    fn erase<'a>(
+        &'a self,
+        call: &'a str,
+        recording: Option<&'a Recording>,
+    ) -> BoxFuture<'a, Result<bool, String>> {
         Box::pin(async move {
-            if recording.place == "stuck" {
+            let place = recording.map_or(call, |recording| &recording.place);
+            if place.contains("stuck") {
                 return Err("the disk is gone".to_owned());
             }
-            self.0.lock().unwrap().push(recording.place.clone());
-            Ok(())
+            if recording.is_some() {
+                self.0.lock().unwrap().push(place.to_owned());
+            }
+            Ok(place != "of another.wav")
         })
     }
 }
@@ -380,10 +445,105 @@ async fn old_calls_go_with_their_recordings(place: StorePlace) {
     assert_eq!(count(&place, "samples").await, 2);
 }
 
+fn postgres_place(url: &url::Url) -> StorePlace {
+    let mut url = url.clone();
+    url.set_password(Some(PASSWORD)).unwrap();
+    StorePlace::Postgres(Secret::new(url))
+}
+
+/// Passes connections on to a database; those that there are when `gone` changes go silent.
+async fn lead_to(database: String, gone: watch::Receiver<u32>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (database, mut gone) = (database.clone(), gone.clone());
+            gone.mark_unchanged();
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(database).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => {}
+                    Ok(()) = gone.changed() => {
+                        drop(far);
+                        pending().await
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_database_that_vanishes_is_written_to_as_soon_as_another_has_its_address() {
+    let Some(postgres) = Postgres::start() else { return };
+    let mut url: url::Url = postgres.database("vanishes").parse().unwrap();
+    let database = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+    let (vanish, gone) = watch::channel(0);
+    let address = lead_to(database, gone).await;
+    let direct = postgres_place(&url);
+    url.set_ip_host(address.ip()).unwrap();
+    url.set_port(Some(address.port())).unwrap();
+    let store = open(&postgres_place(&url)).await;
+    store.write(&ended("CA1")).await.unwrap();
+    assert_eq!(store.list(&all()).await.unwrap().total, 1);
+    // It vanishes in the middle of a write, which somebody else holds up.
+    let mut other = pool(&direct).await.acquire().await.unwrap();
+    other.execute("BEGIN; LOCK TABLE calls IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let again = ended("CA2");
+    let disappear = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        vanish.send_modify(|times| *times += 1);
+        other.execute("ROLLBACK").await.unwrap();
+    };
+    let (written, ()) = tokio::join!(store.write(&again), disappear);
+    let error = written.unwrap_err();
+    assert!(error.is_passing() && error.to_string().contains("no answer"), "{error}");
+    let back = async {
+        while store.write(&ended("CA2")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        while store.list(&all()).await.is_err() {}
+    };
+    tokio::time::timeout(Duration::from_secs(15), back).await.unwrap();
+    assert_eq!(store.list(&all()).await.unwrap().total, 2);
+}
+
+async fn what_cannot_be_removed_keeps_nothing_else(place: StorePlace) {
+    let (store, bin) = (open(&place).await, Arc::new(Bin::default()));
+    let archive = Archive::of(store.clone(), bin.clone(), "here");
+    // More than are looked at in one go.
+    for number in 0..130 {
+        let call = format!("stuck{number}");
+        let mut batch = ended(&call);
+        batch.calls[0].0.started_ms = NOW + number;
+        store.write(&batch).await.unwrap();
+    }
+    // Their recordings are in folders that nobody but their servers can look into.
+    for (call, instance) in [("CA1", "here"), ("CA2", "there"), ("CA3", "there")] {
+        let mut batch = ended(call);
+        batch.calls[0].0.instance = instance.into();
+        batch.calls[0].0.started_ms = NOW + 1000;
+        batch.calls[0].0.ended_ms = Some(NOW + 1000 - i64::from(call == "CA3") * 2 * DAY);
+        store.write(&batch).await.unwrap();
+        let place = if call == "CA1" { "CA1.wav" } else { "of another.wav" };
+        let recording = Recording { place: place.to_owned(), format: "wav".to_owned(), bytes: 1 };
+        assert!(store.set_recording(call, Some(&recording)).await.unwrap());
+    }
+    let old = Keep { since_ms: Some(NOW + 5000), bytes: Some(0), ..Keep::default() };
+    assert_eq!(archive.sweep(&old).await.unwrap(), 2, "CA1, and CA3, whose server is gone");
+    assert!(store.find("CA1").await.unwrap().is_none());
+    assert!(store.find("CA3").await.unwrap().is_none());
+    let error = archive.delete("CA2").await.unwrap_err().to_string();
+    assert!(error.contains("the server there"), "{error}");
+    assert_eq!(store.list(&all()).await.unwrap().total, 131);
+}
+
 async fn a_newer_store_is_refused(place: StorePlace) {
     drop(open(&place).await);
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, \
-                 execution_time) SELECT 9, 'later', success, checksum, 0 FROM _sqlx_migrations";
+                 execution_time) SELECT 9, 'later', success, checksum, 0 FROM _sqlx_migrations \
+                 WHERE version = 1";
     pool(&place).await.execute(newer).await.unwrap();
     let error = SqlStore::new(&place).unwrap().prepare().await.unwrap_err();
     assert!(matches!(error, StoreError::Newer(9)) && !error.is_passing(), "{error:?}");
@@ -438,7 +598,9 @@ async fn a_keeper_writes_as_it_goes(place: StorePlace) {
     record.duration = Duration::from_millis(1234);
     keeper.ended(about("CA7"), &record);
     let place = Recording { place: "7.ogg".to_owned(), format: "ogg".to_owned(), bytes: 7 };
-    keeper.recorded("CA7", place.clone());
+    let noted = keeper.recorded("CA7", place.clone());
+    tokio::time::timeout(Duration::from_secs(5), noted).await.unwrap();
+    assert_eq!(store.find("CA7").await.unwrap().unwrap().summary.recording, Some(place.clone()));
     keeper.stop(Duration::from_secs(5)).await;
     assert_eq!(keeper.counters().lost, 0);
     let summary = store.find("CA7").await.unwrap().unwrap().summary;

@@ -28,7 +28,8 @@ export function when(ms) {
   return `${form.format(date)} ${minute.format(date)}`;
 }
 
-export const level = (dbfs) => (!(dbfs > -99) ? "silent" : `${dash(Math.round(dbfs))} dB`);
+export const level = (dbfs) => (known(dbfs) && dbfs > -99 ? `${dash(Math.round(dbfs))} dB`
+  : "silent");
 export const millis = (ms) => (known(ms) ? `${whole.format(Math.round(ms))} ms` : "–");
 export const seconds = (s) => (known(s)
   ? `${s < 10 && s % 1 ? s.toFixed(1) : Math.round(s)} s` : "–");
@@ -65,30 +66,31 @@ export const DIRECTIONS = ["inbound", "outbound", "browser"];
 
 /** Why calls end, as the server names it; those that are somebody's fault stand out. */
 export const REASONS = {
-  caller_hung_up: "the caller hung up",
-  caller_lost: "the caller's connection broke",
-  caller_silent: "nothing came from the caller's side",
-  never_started: "the caller's stream never started",
-  engine_busy: "no engine was free in time",
-  engine_refused: "the engine refused the persona",
-  engine_unreachable: "no engine could be reached",
-  engine_protocol: "the engine broke its protocol",
-  engine_left: "the engine closed the session",
-  engine_lost: "the connection to the engine broke",
-  engine_stalled: "the engine stopped answering",
-  engine_slow: "the engine is slower than real time",
+  "caller-hung-up": "the caller hung up",
+  "caller-lost": "the caller's connection broke",
+  "caller-silent": "nothing came from the caller's side",
+  "never-started": "the caller's stream never started",
+  "engine-busy": "no engine was free in time",
+  "engine-refused": "the engine refused the persona",
+  "engine-unreachable": "no engine could be reached",
+  "engine-protocol": "the engine broke its protocol",
+  "engine-left": "the engine closed the session",
+  "engine-lost": "the connection to the engine broke",
+  "engine-stalled": "the engine stopped answering",
+  "engine-slow": "the engine is slower than real time",
   codec: "audio could not be encoded or decoded",
-  time_limit: "the call reached its greatest length",
-  hung_up: "the bot hung up",
+  "time-limit": "the call reached its greatest length",
+  "hung-up": "the bot hung up",
   transferred: "the caller was transferred",
-  shut_down: "the server is stopping",
+  "shut-down": "the server is stopping",
   internal: "voice-bot itself failed",
+  "cut-off": "voice-bot was stopped in the middle of the call",
 };
 
-const FAULTS = new Set(["engine_refused", "engine_unreachable", "engine_protocol", "engine_left",
-  "engine_lost", "engine_stalled", "engine_slow", "codec", "internal"]);
-const SHORTFALLS = new Set(["caller_lost", "never_started", "engine_busy", "shut_down",
-  "caller_silent"]);
+const FAULTS = new Set(["engine-refused", "engine-unreachable", "engine-protocol", "engine-left",
+  "engine-lost", "engine-stalled", "engine-slow", "codec", "internal", "cut-off"]);
+const SHORTFALLS = new Set(["caller-lost", "never-started", "engine-busy", "shut-down",
+  "caller-silent"]);
 
 /** "bad", "warn" or "": how a call's end is to be marked. */
 export function gravity(reason) {

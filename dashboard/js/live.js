@@ -41,7 +41,7 @@ export function stop() {
   wanted = false;
   close();
   clearTimeout(timer);
-  live.state = null;
+  Object.assign(live, { state: null, link: "connecting", retryAt: 0 });
 }
 
 function tell(kind, value) {

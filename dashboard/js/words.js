@@ -10,6 +10,15 @@ export function join(text, word) {
   return /^[\s.,;:!?’'…)]/.test(word) || text.endsWith(" ") ? text + word : `${text} ${word}`;
 }
 
+/** The single words of a line, where it is known when each of them was said. */
+export function single(line) {
+  if (!line.words?.length) return [line];
+  return line.words.map((word, at) => {
+    const next = line.words[at + 1]?.at_ms ?? word.at_ms + WORD_MS;
+    return { ...word, who: line.who, until_ms: Math.min(next, word.at_ms + 2 * WORD_MS) };
+  });
+}
+
 // A turn that is longer ends with its sentence.
 const LONG = 220;
 

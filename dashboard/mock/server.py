@@ -3,8 +3,9 @@
     python dashboard/mock/server.py --port 8090 [--token SECRET] [--read-only] [--not-demo]
 
 `POST /mock/fault {"talk": "busy|refused|cut|clear"}` makes the next call fail, `{"live": "cut"}`
-ends all event streams and refuses new ones, `{"live": ""}` lets them in again. `GET /mock/talks`
-says what each browser's call counted.
+ends all event streams and refuses new ones, `{"live": ""}` lets them in again;
+`{"recording_ms": 4000}` notes recordings so long after their calls. `GET /mock/talks` says what
+each browser's call counted.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from aiohttp import web
 
 import sound
 from talk import talk
-from world import REASONS, VOICES, World, now_ms, persona
+from world import REASONS, VOICES, World, now_ms, persona, told_ms
 
 PAGES = Path(__file__).resolve().parent.parent
 POLICY = ("default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -105,9 +106,9 @@ async def calls(request):
     total, limit = len(found), int(query.get("limit", 50))
     if "before" in query:
         found = [call for call in found if call["started_ms"] < int(query["before"])]
-    hidden = ("script", "said", "pcm", "notes", "phase", "caller_dbfs", "engine_dbfs")
+    hidden = ("script", "told_ms", "pcm", "notes", "phase", "caller_dbfs", "engine_dbfs")
     page = [{key: value for key, value in call.items() if key not in hidden}
-            for call in found[:limit]]
+            | {"recording": world.recording(call)} for call in found[:limit]]
     cursor = str(page[-1]["started_ms"]) if len(found) > limit else None
     return web.json_response({"calls": page, "next": cursor, "total": total})
 
@@ -121,7 +122,7 @@ def matches(world, call, query):
     text = query.get("search", "").lower()
     if not text:
         return True
-    said = " ".join(word["text"] for word in world.detail(call["id"])["transcript"])
+    said = " ".join(line["text"] for line in world.detail(call["id"])["transcript"])
     return text in f"{call['from']} {call['to']} {call['persona']} {said}".lower()
 
 
@@ -196,7 +197,7 @@ async def steer(request):
     elif what == "transfer" and not body["to"].startswith("+1555"):
         return fail(403, "denied", f"outbound.allow lists nothing that {body['to']} begins with")
     else:
-        end(request.app, call_id, "hung_up" if what == "hangup" else "transferred")
+        end(request.app, call_id, "hung-up" if what == "hangup" else "transferred")
     return web.Response(status=202)
 
 
@@ -216,8 +217,9 @@ async def add_engine(request):
     if "ws://" not in url and "wss://" not in url:
         return fail(422, "invalid", f"{url} is no engine's address: it begins with ws:// or wss://")
     request.app["world"].engines[url] = {
-        "name": url, "state": "ready", "rests_s": None, "on_trial": True, "opened_ms": None,
-        "primed_ms": None, "real_time_factor": None, "served": 0, "faults": {},
+        "name": url, "state": "ready", "rests_s": None, "on_trial": True,
+        "opened_ms": {"p50": None, "p95": None}, "primed_ms": {"p50": None, "p95": None},
+        "real_time_factor": None, "served": 0, "faults": {},
         "slots": [{"state": "free", "call": None, "persona": None, "age_s": None}]}
     return web.Response(status=201)
 
@@ -270,6 +272,7 @@ async def settings(request):
 @routes.post("/mock/fault")
 async def fault(request):
     request.app["faults"].update(await request.json())
+    request.app["world"].late_ms = request.app["faults"].get("recording_ms", 0)
     if request.app["faults"].get("live") == "cut":
         request.app["tell"]("cut", None)
     return web.Response(status=204)
@@ -296,13 +299,13 @@ async def tick(app):
         await asyncio.sleep(0.5)
         for call in list(world.running.values()):
             at = now_ms() - call["started_ms"]
-            due = [word for word in call["script"] if word["at_ms"] <= at]
-            # A word of long ago was told before anybody listened.
-            for word in due[call["said"]:] if call["direction"] != "browser" else []:
+            due = [one for one in call["script"] if call["told_ms"] <= told_ms(one) < at]
+            call["told_ms"] = at
+            for one in due if call["direction"] != "browser" else []:
+                word = {key: one[key] for key in ("at_ms", "who", "text")}
                 app["tell"]("word", {"call": call["id"]} | word)
-            call["said"] = len(due)
             if at > call["duration_ms"] and call["id"] not in app["talks"]:
-                end(app, call["id"], "caller_hung_up")
+                end(app, call["id"], "caller-hung-up")
                 world.begin(now_ms())
         app["tell"]("state", {"now_ms": now_ms(), "engines": world.engine_list(),
                               "calls": [world.live(call) for call in world.running.values()]})

@@ -51,7 +51,7 @@ def sides(call_id, world):
     call = world.ended[call_id]
     if call.get("pcm"):
         return call["pcm"]
-    said = world.detail(call_id)["transcript"]
+    said = world.said(call)
     length = max(1000, call["duration_ms"])
     seed = int(call_id[-6:], 36)
     return (voice([w for w in said if w["who"] == "caller"], length, 165, seed),

@@ -62,11 +62,19 @@ def dbfs(loud):
     return round(max(-100.0, 20 * np.log10(loud / 32768 + 1e-9)), 1)
 
 
+async def refuse(request, error):
+    """The reason comes a moment behind the head of the answer, as from far away."""
+    answer = web.StreamResponse(status=503, headers={"Content-Type": "application/json"})
+    await answer.prepare(request)
+    await asyncio.sleep(0.1)
+    await answer.write(json.dumps({"error": error}).encode())
+    return answer
+
+
 async def talk(request):
     fault = request.app["faults"].pop("talk", None)
     if fault == "busy":
-        return web.json_response({"error": {"code": "busy", "message": "no engine is free"}},
-                                 status=503)
+        return await refuse(request, {"code": "busy", "message": "no engine is free"})
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     if fault == "refused":
@@ -87,9 +95,9 @@ async def talk(request):
                 break
     finally:
         speaking.cancel()
-        line.finish("caller_hung_up")
-        ended = {"call": line.call["id"], "reason": "caller_hung_up",
-                 "reason_text": REASONS["caller_hung_up"]}
+        line.finish("caller-hung-up")
+        ended = {"call": line.call["id"], "reason": "caller-hung-up",
+                 "reason_text": REASONS["caller-hung-up"]}
         request.app["tell"]("ended", ended)
     return socket
 
@@ -110,8 +118,8 @@ def obey(line, message):
 
 async def goodbye(socket, line):
     line.counts["hangup"] = True
-    await socket.send_json({"type": "ended", "reason": "caller_hung_up", "call": line.call["id"],
-                            "reason_text": REASONS["caller_hung_up"]})
+    await socket.send_json({"type": "ended", "reason": "caller-hung-up", "call": line.call["id"],
+                            "reason_text": REASONS["caller-hung-up"]})
     await socket.close(code=1000)
 
 

@@ -22,16 +22,17 @@ LINES = [
     ("bot", "You are welcome. Until Tuesday, and take care!"),
 ]
 REASONS = {
-    "caller_hung_up": "the caller hung up", "hung_up": "the bot hung up",
-    "transferred": "the caller was transferred", "caller_lost": "the caller's connection broke",
-    "engine_lost": "the connection to the engine broke",
-    "engine_busy": "no engine was free in time",
-    "time_limit": "the call reached its greatest length",
+    "caller-hung-up": "the caller hung up", "hung-up": "the bot hung up",
+    "transferred": "the caller was transferred", "caller-lost": "the caller's connection broke",
+    "engine-lost": "the connection to the engine broke",
+    "engine-busy": "no engine was free in time",
+    "time-limit": "the call reached its greatest length",
 }
 WEIGHTS = [60, 14, 8, 5, 3, 6, 4]
 ENGINES = ["ws://gpu-1:8998", "ws://gpu-2:8998", "vllm-omni+wss://gpu-3.internal:8443"]
 VOICES = [f"{kind}{n}.pt" for kind in ("NATF", "NATM") for n in range(4)] \
     + [f"{kind}{n}.pt" for kind in ("VARF", "VARM") for n in range(5)]
+PAUSE_MS = 1200
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -40,19 +41,53 @@ def now_ms():
 
 
 def script(random_, length_ms):
-    """Words with their times, in turns with pauses and a few overlaps, until `length_ms`."""
-    words, at, line = [], 1200, 0
+    """The bot's words and the caller's utterances with their times, in turns with pauses and a few
+    overlaps, until `length_ms`."""
+    said, at, line = [], 1200, 0
     while at < length_ms - 1500:
         who, text = LINES[line % len(LINES)]
         line += 1
+        words = []
         for word in text.split():
             lasts = 110 + 45 * len(word) + random_.randint(0, 60)
             if at + lasts > length_ms:
                 break
             words.append({"at_ms": at, "until_ms": at + lasts, "who": who, "text": word})
             at += lasts + random_.randint(10, 60)
+        if who == "caller" and words:
+            words = [words[0] | {"until_ms": words[-1]["until_ms"],
+                                 "text": " ".join(word["text"] for word in words)}]
+        said += words
         at += random_.choice([-150, 250, 420, 640, 900, 1600])
-    return words
+    return sorted(said, key=lambda one: one["at_ms"])
+
+
+def told_ms(one):
+    """When it is told: what a caller says is written down once it is over."""
+    return one["until_ms"] + 400 if one["who"] == "caller" else one["at_ms"]
+
+
+def transcript(said):
+    """The lines of a call as the API gives them: the bot's end with a pause and name each word."""
+    lines, last = [], None
+    for one in said:
+        if one["who"] == "caller":
+            lines.append(one)
+            continue
+        word = {"at_ms": one["at_ms"], "text": one["text"]}
+        if last and one["at_ms"] - last["until_ms"] < PAUSE_MS:
+            last["text"] += f" {one['text']}"
+            last["until_ms"] = one["at_ms"]
+            last["words"].append(word)
+        else:
+            last = {"at_ms": one["at_ms"], "until_ms": one["at_ms"], "who": "bot",
+                    "text": one["text"], "words": [word]}
+            lines.append(last)
+    return sorted(lines, key=lambda line: line["at_ms"])
+
+
+def count(said):
+    return sum(one["who"] == "bot" for one in said)
 
 
 class World:
@@ -60,6 +95,8 @@ class World:
         self.random = random.Random(seed)
         self.ended, self.running = {}, {}
         self.started = now_ms()
+        # How long after a call's end its recording is noted.
+        self.late_ms = 0
         self.personas = personas()
         self.engines = {name: engine(name, n) for n, name in enumerate(ENGINES)}
         for n in range(history):
@@ -76,11 +113,10 @@ class World:
 
     def summary(self, started, length=None):
         pick = self.random
-        length = length or int(1000 * min(590, pick.lognormvariate(4.4, 0.8)))
+        some = int(1000 * min(590, pick.lognormvariate(4.4, 0.8)))
         reason = pick.choices(list(REASONS), WEIGHTS)[0]
-        if reason == "engine_busy":
-            length = pick.randint(8000, 12_000)
-        busy = reason == "engine_busy"
+        busy = reason == "engine-busy" and not length
+        length = length or (pick.randint(8000, 12_000) if busy else some)
         direction = pick.choices(["inbound", "outbound", "browser"], [8, 2, 1])[0]
         other = self.number()
         out = direction == "outbound"
@@ -91,7 +127,7 @@ class World:
             "persona": pick.choices(["receptionist", "assistant", "storyteller"], [6, 3, 1])[0],
             "engine": None if busy else pick.choice(ENGINES), "ended_ms": started + length,
             "duration_ms": length, "reason": reason, "reason_text": REASONS[reason],
-            "words": len(words), "first_audio_ms": None if busy else pick.randint(380, 2900),
+            "words": count(words), "first_audio_ms": None if busy else pick.randint(380, 2900),
             "recording": None if busy else {"bytes": 44 + length * 32, "format": "wav"},
             "depth_p50_ms": None if busy else pick.randint(70, 190),
         }
@@ -104,7 +140,7 @@ class World:
         if direction:
             call |= {"direction": direction, "from": "+15550142", "to": to, "persona": persona}
         call["script"] = script(random.Random(started), call["duration_ms"])
-        call["said"], call["notes"] = 0, [
+        call["told_ms"], call["notes"] = 0, [
             {"at_ms": 0, "kind": "phase", "text": "waiting"},
             {"at_ms": 240, "kind": "phase", "text": "priming"},
             {"at_ms": 900, "kind": "phase", "text": "live"}]
@@ -116,10 +152,15 @@ class World:
         length = now_ms() - call["started_ms"]
         call |= {"ended_ms": now_ms(), "duration_ms": length, "reason": reason,
                  "reason_text": REASONS[reason],
-                 "words": sum(word["at_ms"] < length for word in call["script"]),
+                 "words": count(one for one in call["script"] if one["at_ms"] < length),
                  "recording": {"bytes": 44 + length * 32, "format": "wav"}}
         self.ended[call_id] = call
         return call
+
+    def recording(self, call):
+        """What is known of a call's recording."""
+        late = call["ended_ms"] and now_ms() < call["ended_ms"] + self.late_ms
+        return None if late else call["recording"]
 
     def live(self, call):
         """How a running call is now."""
@@ -151,32 +192,41 @@ class World:
                     slot |= {"state": "free", "call": None, "persona": None, "age_s": None}
         return list(self.engines.values())
 
+    def said(self, call):
+        """What was said in a call so far."""
+        words = call.get("script")
+        if words is None:
+            length = call["duration_ms"]
+            words = script(random.Random(call["started_ms"]), length) if call["words"] else []
+        at = call["duration_ms"] if call["reason"] else now_ms() - call["started_ms"]
+        return [one for one in words if (one["at_ms"] if call["reason"] else told_ms(one)) < at]
+
     def detail(self, call_id):
         """All of a call, ended or running; None where there is none."""
         call = self.ended.get(call_id) or self.running.get(call_id)
         if call is None:
             return None
         length = call["duration_ms"] if call["reason"] else now_ms() - call["started_ms"]
-        words = call.get("script")
-        if words is None:
-            words = script(random.Random(call["started_ms"]), length) if call["words"] else []
-        said = [word for word in words if word["at_ms"] < length]
+        said = self.said(call)
         shown = {key: value for key, value in call.items()
-                 if key not in ("script", "said", "pcm", "curve", "phase")}
+                 if key not in ("script", "told_ms", "pcm", "curve", "phase")}
         return shown | {
-            "words": len(said),
-            "duration_ms": length, "transcript": said, "notes": call.get("notes") or notes(call),
+            "words": count(said), "duration_ms": length,
+            "recording": self.recording(call), "transcript": transcript(said),
+            "notes": call.get("notes") or notes(call),
             "curve": call.get("curve") or curve(said, length, call_id), "announced": True,
             "cost": {"seconds": length // 1000, "engine_seconds": round(length / 1000 + 2.1, 1)},
             "record": {"id": call_id, "persona": call["persona"], "reason": call["reason"],
                        "duration": {"secs": length // 1000, "nanos": length % 1000 * 1_000_000},
+                       "recording": call["recording"] and {"late_ms": 0, "cleared_ms": 0,
+                                                           "ahead_ms": 0},
                        "inbound": {"in_ms": length, "out_ms": length - 240, "unheard_ms": 240},
                        "governor": {"stretched_ms": 180, "shortened_ms": 210, "dropped_ms": 0}}}
 
 
 def notes(call):
     found = [{"at_ms": 0, "kind": "phase", "text": "waiting"}]
-    if call["reason"] == "engine_busy":
+    if call["reason"] == "engine-busy":
         return found
     length = call["duration_ms"]
     found += [{"at_ms": 240, "kind": "phase", "text": "priming"},

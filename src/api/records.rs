@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query as Asked, State};
+use axum::extract::{Query as Asked, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use voice_bot_core::record::EndReason;
 
-use super::Problem;
+use super::{Name, Problem, unreadable};
 use crate::store::{self, Archive, Cursor, Query, StoreError};
 
 /// Calls on a page unless told.
 const PAGE: u32 = 50;
+/// Who may have called whom.
+const DIRECTIONS: [&str; 3] = ["inbound", "outbound", "browser"];
 /// Characters of a search at most.
 const SEARCH: usize = 200;
 
@@ -30,24 +32,20 @@ async fn list(
     asked: Result<Asked<BTreeMap<String, String>>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Ok(Asked(asked)) = asked else {
-        return Err(unreadable("the query cannot be read; write name=value, joined by &"));
+        return Err(unreadable(
+            "the query cannot be read; write name=value, joined by &".to_owned(),
+        ));
     };
     let page = archive.list(&wanted(&asked)?).await?;
     Ok(Json(page.to_json()).into_response())
 }
 
-async fn show(
-    State(archive): State<Archive>,
-    Path(call): Path<String>,
-) -> Result<Response, Problem> {
+async fn show(State(archive): State<Archive>, Name(call): Name) -> Result<Response, Problem> {
     let detail = archive.find(&call).await?.ok_or_else(no_call)?;
     Ok(Json(detail.to_json()).into_response())
 }
 
-async fn remove(
-    State(archive): State<Archive>,
-    Path(call): Path<String>,
-) -> Result<StatusCode, Problem> {
+async fn remove(State(archive): State<Archive>, Name(call): Name) -> Result<StatusCode, Problem> {
     let detail = archive.find(&call).await?.ok_or_else(no_call)?;
     if detail.summary.ended_ms.is_none() {
         let why = "the call goes on; hang it up first".to_owned();
@@ -60,7 +58,10 @@ async fn remove(
 fn wanted(asked: &BTreeMap<String, String>) -> Result<Query, Problem> {
     let mut query = Query { limit: PAGE, ..Query::default() };
     for (name, value) in asked.iter().filter(|(_, value)| !value.is_empty()) {
-        let wrong = |fix: &str| unreadable(&format!("{name}={value} is not understood; {fix}"));
+        let wrong = |fix: &str| unreadable(format!("{name}={value} is not understood; {fix}"));
+        if value.contains('\0') {
+            return Err(wrong("leave the NUL out"));
+        }
         let number = || value.parse::<i64>().map_err(|_| wrong("use a whole number"));
         match name.as_str() {
             "state" => {
@@ -71,10 +72,14 @@ fn wanted(asked: &BTreeMap<String, String>) -> Result<Query, Problem> {
                 });
             }
             "search" if value.chars().count() > SEARCH => {
-                return Err(unreadable("the search is too long; use 200 characters at most"));
+                let why = "the search is too long; use 200 characters at most";
+                return Err(unreadable(why.to_owned()));
             }
             "search" => query.search = Some(value.clone()),
             "persona" => query.persona = Some(value.clone()),
+            "direction" if !DIRECTIONS.contains(&value.as_str()) => {
+                return Err(wrong(&format!("use one of {}", DIRECTIONS.join(", "))));
+            }
             "direction" => query.direction = Some(value.clone()),
             "reason" => {
                 let names = EndReason::ALL.map(EndReason::name).join(", ");
@@ -93,7 +98,7 @@ fn wanted(asked: &BTreeMap<String, String>) -> Result<Query, Problem> {
                 query.before = Some(cursor);
             }
             _ => {
-                return Err(unreadable(&format!(
+                return Err(unreadable(format!(
                     "{name} is unknown; use state, search, persona, reason, direction, since_ms, \
                      until_ms, limit and before"
                 )));
@@ -101,10 +106,6 @@ fn wanted(asked: &BTreeMap<String, String>) -> Result<Query, Problem> {
         }
     }
     Ok(query)
-}
-
-fn unreadable(why: &str) -> Problem {
-    Problem(StatusCode::BAD_REQUEST, "unreadable", why.to_owned())
 }
 
 fn no_call() -> Problem {

@@ -28,11 +28,20 @@ pub(super) struct Server {
 impl Server {
     /// Starts a server for engines at these ports of this machine; `threads` 0 takes its default.
     pub(super) async fn start(engines: &[u16], threads: usize) -> Result<Self, BenchError> {
+        Self::start_with(engines, threads, "[store]\nurl = \"none\"\n").await
+    }
+
+    /// The same with more sections of configuration.
+    pub(super) async fn start_with(
+        engines: &[u16],
+        threads: usize,
+        sections: &str,
+    ) -> Result<Self, BenchError> {
         let mut command = program(&["serve", "--config", "/dev/stdin"])?;
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child =
             command.spawn().map_err(|source| BenchError::Start { what: "the server", source })?;
-        let config = configuration(engines, threads);
+        let config = configuration(engines, threads) + sections;
         if let Some(mut input) = child.stdin.take() {
             // A server that does not read has a reason, and says it below.
             drop(input.write_all(config.as_bytes()).await);
@@ -80,8 +89,7 @@ fn configuration(engines: &[u16], threads: usize) -> String {
     // The load's engines speak WebSocket alone, so a probe would find nobody.
     // All calls come from one number, far more often than a person calls.
     let limits = "[twilio]\ncalls_per_minute_from = 0\ncalls_per_minute_to = 0\n";
-    let store = "[store]\nurl = \"none\"\n";
-    text + store + "[engine]\nurls = [" + &urls.join(", ") + "]\nprobe_s = 0\n" + call + limits
+    text + "[engine]\nurls = [" + &urls.join(", ") + "]\nprobe_s = 0\n" + call + limits
 }
 
 /// The address that the server says it listens on.

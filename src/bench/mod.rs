@@ -13,6 +13,7 @@ pub mod plot;
 mod process;
 pub mod report;
 pub mod soak;
+pub mod watched;
 
 use std::path::PathBuf;
 

@@ -6,6 +6,7 @@ use super::calls::Level;
 use super::limit::GOOD_P99_MS;
 use super::parts::Cost;
 use super::soak::Soaked;
+use super::watched::Watched;
 
 /// Everything that one run measured.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -33,6 +34,34 @@ pub fn parts(costs: &[Cost]) -> String {
     for Cost { part, frame_ns, second_ms, .. } in costs {
         line(&mut text, format_args!("  {part:<18} {frame_ns:>12.0} {second_ms:>14.3}"));
     }
+    text
+}
+
+/// The table of calls that are recorded and watched, and of those that are not.
+#[must_use]
+pub fn watched(found: &Watched) -> String {
+    let mut text = format!(
+        "{} calls, in turn; CPU in ms for each second of each call\n\
+         \x20                      CPU  resident kB  out p99 ms  gaps  faults  read kB  taken kB\n",
+        found.calls
+    );
+    for (name, rounds) in [("plain", &found.plain), ("recorded and watched", &found.watched)] {
+        for round in rounds {
+            let (read, recorded) = (round.read_bytes / 1000, round.recorded_bytes / 1000);
+            line(
+                &mut text,
+                format_args!(
+                    "{name:<20} {:>6.2} {:>12} {:>11.1} {:>5} {:>7} {read:>8} {recorded:>9}",
+                    round.cpu_ms,
+                    round.resident_kb,
+                    round.outbound_p99_ms,
+                    round.underruns,
+                    round.failed,
+                ),
+            );
+        }
+    }
+    line(&mut text, format_args!("ratio of the medians: {:.2}", found.ratio));
     text
 }
 

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use voice_bot::bench::calls::{self, Level, Plan};
 use voice_bot::bench::report::{self, Report};
 use voice_bot::bench::soak::{self, Soak};
-use voice_bot::bench::{limit, load, parts, plot};
+use voice_bot::bench::{limit, load, parts, plot, watched};
 
 use super::shutdown;
 
@@ -56,6 +56,8 @@ enum What {
     Calls(All),
     /// Whether a server gives everything back: many short calls, then some long ones, then zero
     Soak(SoakArgs),
+    /// What it costs that calls are recorded and watched, as a ratio to the same calls without
+    Watched(WatchedArgs),
     /// The other end of the calls; takes orders from its standard input
     #[command(hide = true)]
     Load {
@@ -109,6 +111,52 @@ struct SoakArgs {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct WatchedArgs {
+    /// Calls at once
+    #[arg(long, default_value = "100", value_parser = count)]
+    calls: usize,
+    /// How long figures are taken in each round
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = seconds)]
+    seconds: u64,
+    /// How often both are measured, in turn
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How many dashboards watch
+    #[arg(long, default_value_t = 3)]
+    dashboards: usize,
+    /// How many more began to watch and read nothing
+    #[arg(long, default_value_t = 0)]
+    stalled: usize,
+    /// Record as Ogg-Opus, in place of WAV
+    #[arg(long)]
+    ogg: bool,
+    /// Worker threads of the server; 0 for as many as there are cores
+    #[arg(long, default_value_t = 0, value_parser = threads)]
+    server_threads: usize,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+async fn watched(args: WatchedArgs) -> anyhow::Result<()> {
+    let calls = Plan {
+        calls: args.calls,
+        warm_up: Duration::from_secs(4),
+        measure: Duration::from_secs(args.seconds),
+        threads: args.server_threads,
+    };
+    let WatchedArgs { rounds, dashboards, stalled, ogg, .. } = args;
+    let plan = watched::Plan { calls, rounds, dashboards, stalled, ogg };
+    let found = watched::measure(plan, note).await?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        print!("{}", report::watched(&found));
+    }
+    Ok(())
+}
+
 impl Args {
     /// Whether this is the load, which one thread plays.
     pub(super) const fn is_load(&self) -> bool {
@@ -148,6 +196,7 @@ async fn measure(args: Args) -> anyhow::Result<()> {
             Ok(())
         }
         Some(What::Soak(args)) => soak(args).await,
+        Some(What::Watched(args)) => watched(args).await,
         Some(What::Load { engines }) => play(engines).await,
     }
 }

@@ -7,10 +7,15 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use url::Url;
 use voice_bot::config::{Config, Flags, environment};
-use voice_bot::tls;
+use voice_bot::http;
+
+use super::remote::whole;
 
 /// The server waits for Twilio, and a call for its turn.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Longest answer, in bytes.
+const LONGEST: usize = 64 << 10;
 
 /// Have the running server call a number
 #[derive(Debug, clap::Args)]
@@ -45,10 +50,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let url = args.server.join("api/v1/calls").context("--server")?;
     let vars: BTreeMap<_, _> = args.vars.into_iter().collect();
     let body = json!({"to": args.to, "persona": args.persona, "vars": vars});
-    let client = reqwest::Client::builder()
-        .timeout(DEADLINE)
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
-        .build()?;
+    let client = http::client_for(&url).timeout(DEADLINE).build()?;
     let answer = client
         .post(url.clone())
         .bearer_auth(token.expose())
@@ -60,7 +62,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             format!("{url}: the server cannot be reached; is `voice-bot serve` running?")
         })?;
     let status = answer.status();
-    let answer: Value = serde_json::from_str(&answer.text().await?).unwrap_or_default();
+    let answer: Value =
+        serde_json::from_slice(&whole(answer, &url, LONGEST).await?).unwrap_or_default();
     if !status.is_success() {
         bail!("{}", answer["error"]["message"].as_str().unwrap_or("the server gave no reason"));
     }

@@ -3,6 +3,7 @@
 
 mod date;
 mod export;
+mod recording;
 mod show;
 
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 use voice_bot::config::{Config, Flags, StorePlace, environment};
 use voice_bot::recordings::Recordings;
-use voice_bot::store::{self, Archive, Cursor, Page, Query, State};
+use voice_bot::store::{self, Archive, Cursor, Page, Query, State, StoreError};
 use voice_bot_core::record::EndReason;
 
 /// Calls that are asked for at once.
@@ -34,6 +35,8 @@ enum Command {
     Show(Show),
     /// Write calls to a file or to standard output: JSON lines with all that is known, or CSV
     Export(Export),
+    /// Write the recording of a call to a file, decrypted, wherever it is kept
+    Recording(Recording),
     /// Delete one call, or all that began before a day, with words and recordings
     Delete(Delete),
 }
@@ -109,6 +112,17 @@ struct Export {
 }
 
 #[derive(Debug, clap::Args)]
+struct Recording {
+    /// The call
+    call: String,
+    /// The file, which must not be there yet [default: CALL.ogg or CALL.wav]
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    config: Configuration,
+}
+
+#[derive(Debug, clap::Args)]
 struct Delete {
     /// The call
     #[arg(required_unless_present = "before", conflicts_with = "before")]
@@ -174,12 +188,21 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             let query = args.filter.query(AT_ONCE);
             export::run(&archive, query, args.format, args.out.as_deref()).await
         }
+        Command::Recording(args) => {
+            let (archive, recordings) = open(&args.config).await?;
+            recording::run(&archive, &recordings, &args.call, args.out).await
+        }
         Command::Delete(args) => delete(args).await,
     }
 }
 
 /// The configured store, ready to be read.
 async fn archive(given: &Configuration) -> anyhow::Result<Archive> {
+    Ok(open(given).await?.0)
+}
+
+/// The same, and what reads recordings.
+async fn open(given: &Configuration) -> anyhow::Result<(Archive, Recordings)> {
     let flags = Flags { config: given.config.clone(), ..Flags::default() };
     let Config { store: config, recording, .. } = Config::load(&flags, &environment()?)?;
     match &config.place {
@@ -195,8 +218,8 @@ async fn archive(given: &Configuration) -> anyhow::Result<Archive> {
     }
     let store = store::open(&config)?;
     store.prepare().await?;
-    let recordings = Recordings::new(&recording, |_, _| {});
-    Ok(Archive::new(store, Some(Arc::new(recordings))))
+    let recordings = Recordings::new(&recording, |_, _| async {});
+    Ok((Archive::new(store, Some(Arc::new(recordings.clone()))), recordings))
 }
 
 /// So many calls, or as many as there are.
@@ -234,15 +257,23 @@ async fn delete(args: Delete) -> anyhow::Result<()> {
     }
     let state = Some(State::Ended);
     let mut query = Query { state, until_ms: args.before, limit: AT_ONCE, ..Query::default() };
-    let mut deleted = 0_u64;
+    let (mut deleted, mut left) = (0_u64, Vec::new());
     loop {
         let page = archive.list(&query).await?;
         for call in &page.calls {
-            deleted += u64::from(archive.delete(&call.id).await?);
+            match archive.delete(&call.id).await {
+                Ok(was_there) => deleted += u64::from(was_there),
+                // The others are not to stay for that.
+                Err(StoreError::Refused(why)) => left.push(format!("{}: {why}", call.id)),
+                Err(error) => return Err(error.into()),
+            }
         }
         let Some(Cursor { started_ms, call }) = page.next else { break };
         query.before = Some(Cursor { started_ms, call });
     }
     println!("{deleted} calls deleted");
+    if let Some(first) = left.first() {
+        bail!("{} calls are not deleted; {first}", left.len());
+    }
     Ok(())
 }

@@ -11,11 +11,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use voice_bot::Server;
 use voice_bot::config::{Config, LogConfig, StoreConfig, TapeFlags};
-use voice_bot::core::call::{Event, Phase};
-use voice_bot::core::id::CallId;
+use voice_bot::core::call::Event;
 use voice_bot::dial::{self, Plan, Progress};
 use voice_bot::engine::demo::DemoOptions;
-use voice_bot::serve::local_url;
+use voice_bot::serve::{Happening, local_url};
 use voice_bot::telemetry;
 
 use super::serve::{DemoEngines, prepare_tapes};
@@ -110,14 +109,14 @@ struct Screen {
 }
 
 struct State {
-    events: broadcast::Receiver<(CallId, Event)>,
+    events: broadcast::Receiver<Happening>,
     phase: &'static str,
     words: String,
     lines: u64,
 }
 
 impl Screen {
-    fn new(quiet: bool, events: broadcast::Receiver<(CallId, Event)>) -> Self {
+    fn new(quiet: bool, events: broadcast::Receiver<Happening>) -> Self {
         let state = State { events, phase: "ringing", words: String::new(), lines: 0 };
         Self { quiet, terminal: std::io::stdout().is_terminal(), state: Mutex::new(state) }
     }
@@ -150,9 +149,9 @@ impl Screen {
 
 impl State {
     fn catch_up(&mut self) {
-        while let Ok((_, event)) = self.events.try_recv() {
+        while let Ok(Happening { event, .. }) = self.events.try_recv() {
             match event {
-                Event::Phase(phase) => self.phase = name(phase),
+                Event::Phase(phase) => self.phase = phase.name(),
                 Event::Word(word) => {
                     self.words.push(' ');
                     self.words.push_str(&word);
@@ -183,19 +182,6 @@ fn latest(words: &str) -> &str {
     let Some((at, _)) = words.char_indices().rev().nth(ROOM) else { return words };
     let tail = &words[at..];
     tail.find(' ').map_or(tail, |space| &tail[space..])
-}
-
-fn name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Starting => "starting",
-        Phase::Waiting => "waiting",
-        Phase::Priming => "priming",
-        Phase::Live => "live",
-        Phase::Recovering(_) => "recovering",
-        Phase::Held => "held",
-        Phase::Draining(_) => "draining",
-        Phase::Ended(_) => "ended",
-    }
 }
 
 /// A level from -60 to 0 dBFS as a bar.

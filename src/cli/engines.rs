@@ -12,11 +12,16 @@ use serde_json::Value;
 use tokio::time::sleep;
 use url::Url;
 use voice_bot::config::{Config, Flags, environment};
+use voice_bot::http;
 use voice_bot::serve::local_url;
-use voice_bot::tls;
+
+use super::remote::whole;
+use super::text::escaped;
 
 /// How long the server may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest answer, in bytes.
+const LONGEST: usize = 1 << 20;
 /// How often it is asked.
 const EVERY: Duration = Duration::from_secs(1);
 /// To the top left corner, and clear what stands there.
@@ -51,13 +56,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     )?;
     let server = args.url.unwrap_or_else(|| local_url(config.server.listen()));
     let url = server.join("api/v1/engines").context("--url")?;
-    let client = Client::builder()
-        .timeout(DEADLINE)
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
-        .build()?;
+    let client = http::client_for(&url).timeout(DEADLINE).build()?;
     let answer = ask(&client, &url, token.expose()).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        let answer = serde_json::to_string_pretty(&answer)?;
+        println!("{}", if stdout().is_terminal() { escaped(&answer) } else { answer });
         return Ok(());
     }
     if args.once || !stdout().is_terminal() {
@@ -86,8 +89,8 @@ async fn ask(client: &Client, url: &Url, token: &str) -> anyhow::Result<Value> {
         )
     })?;
     let status = answer.status();
-    let text = answer.text().await.with_context(|| format!("{url}: the answer broke off"))?;
-    let read: Value = serde_json::from_str(&text).unwrap_or_default();
+    let read: Value =
+        serde_json::from_slice(&whole(answer, url, LONGEST).await?).unwrap_or_default();
     let reason = read["error"]["message"].as_str();
     match status {
         StatusCode::OK if read["engines"].is_array() => Ok(read),

@@ -12,13 +12,18 @@ mod dial;
 mod engine;
 mod engines;
 mod number;
+mod remote;
 mod replay;
 mod serve;
 mod shutdown;
+mod talk;
+mod text;
+mod top;
 #[cfg(feature = "ngrok")]
 mod tunnel;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
@@ -26,6 +31,9 @@ use clap::{Parser, Subcommand};
 
 /// What is wrong is the user's to mend: arguments, configuration, files, ports.
 const EXIT_USER: u8 = 2;
+
+/// How long the end of a command waits for what it has left over, such as a name that is looked up.
+const LEFT_OVER: Duration = Duration::from_secs(1);
 
 /// Phone NVIDIA PersonaPlex: Twilio Media Streams on one side, the speech model on the other.
 #[derive(Parser)]
@@ -52,6 +60,16 @@ enum Command {
     Engine(engine::Args),
     /// Show the running server's engines: who talks there, who is primed, how well they are
     Engines(engines::Args),
+    /// Watch the running server's calls and engines, live, and hang calls up
+    ///
+    /// Needs the server's token, where it has one. With --once or --json, or where the output is no
+    /// terminal, it shows how all stands now, and ends. The keys are under `?`.
+    Top(top::Args),
+    /// Talk to the running server's bot with this machine's microphone and speaker, or with files
+    ///
+    /// The microphone needs a build with `--features audio`, and headphones, or the bot hears
+    /// itself. Ctrl-C hangs up.
+    Talk(talk::Args),
     /// Place test calls as Twilio would: webhook, TwiML, stream
     Dial(dial::Args),
     /// Have the running server call a number
@@ -95,6 +113,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Number(args) => block_on(builder, number::run(args)),
         Command::Engine(args) => block_on(builder, engine::run(args)),
         Command::Engines(args) => block_on(builder, engines::run(args)),
+        Command::Top(args) => block_on(builder, top::run(args)),
+        Command::Talk(args) => block_on(builder, talk::run(args)),
         Command::Dial(args) => block_on(builder, dial::run(args)),
         Command::Bench(args) if args.is_load() => {
             block_on(tokio::runtime::Builder::new_current_thread(), bench::run(args))
@@ -109,7 +129,10 @@ fn block_on(
     mut builder: tokio::runtime::Builder,
     command: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    builder.enable_all().build().context("cannot start threads")?.block_on(command)
+    let runtime = builder.enable_all().build().context("cannot start threads")?;
+    let done = runtime.block_on(command);
+    runtime.shutdown_timeout(LEFT_OVER);
+    done
 }
 
 /// Shows the help that was asked for, or says in one line what is wrong with the arguments.
@@ -137,4 +160,29 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     let line = format!("{error:#}").replace('\n', " ");
     eprintln!("error: {line}");
     ExitCode::from(EXIT_USER)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread::sleep;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_command_ends_although_something_it_has_left_over_does_not() {
+        let begun = Instant::now();
+        let (started, is_started) = mpsc::channel();
+        let done = block_on(tokio::runtime::Builder::new_multi_thread(), async {
+            drop(tokio::task::spawn_blocking(move || {
+                started.send(()).unwrap();
+                sleep(Duration::from_secs(30));
+            }));
+            is_started.recv()?;
+            Ok(())
+        });
+        assert!(done.is_ok());
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    }
 }

@@ -97,7 +97,7 @@ pub(super) async fn run(Ready { config, demo, flags }: Ready) -> anyhow::Result<
         Some(count) => {
             let demo = DemoEngines::start(count, DemoOptions::default()).await?;
             let server = Server::with_engines(&config, demo.engines.clone(), base.clone())?;
-            (server, Some(demo))
+            (server.with_demo(), Some(demo))
         }
         None => (Server::new(&config, base.clone())?, None),
     };
@@ -112,6 +112,9 @@ pub(super) async fn run(Ready { config, demo, flags }: Ready) -> anyhow::Result<
     let asked = shutdown::control(server.clone())?;
     let webhook = base.join("twiml").unwrap_or(base);
     info!(address = %local_url(bound), %webhook, demo = demo.is_some(), "listening");
+    if demo.is_some() {
+        info!("open http://localhost:{}/ in a browser, and talk", bound.port());
+    }
     let figures = async {
         match metrics {
             Some(listener) => server.run_metrics(listener).await,
@@ -172,7 +175,7 @@ pub(super) fn prepare_recordings(config: &Config) -> anyhow::Result<()> {
     if recorded.is_empty() {
         return Ok(());
     }
-    Recordings::new(&config.recording, |_, _| {}).prepare().context("recordings")?;
+    Recordings::new(&config.recording, |_, _| async {}).prepare().context("recordings")?;
     let (dir, personas) = (config.recording.dir.display(), recorded.join(", "));
     info!(%dir, personas, "calls of these personas are recorded");
     Ok(())
@@ -205,6 +208,13 @@ async fn prepare_store(config: &StoreConfig) -> anyhow::Result<()> {
 
 /// What an operator should know before strangers call.
 fn warn_about_the_open_door(config: &Config, bound: SocketAddr) {
+    let is_ours = bound.ip().is_loopback() && config.server.public_url.is_none();
+    if is_ours && config.api_token.is_none() {
+        info!(
+            "the dashboard and the API are open to every program of this machine; set \
+             VOICE_BOT_API_TOKEN before a proxy leads here"
+        );
+    }
     if config.server.public_url.is_none() {
         warn!(
             "server.public_url is not set, so only programs on this machine can call; \

@@ -18,6 +18,17 @@ pub(super) fn watch() -> anyhow::Result<impl Future<Output = ()> + Send + 'stati
     Ok(async move { while signals.next().await == Signal::Reload {} })
 }
 
+/// The same for a command that lives on a terminal, whose end (SIGHUP) is the command's too.
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub(super) fn ended() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut signals = Signals::watch()?;
+    Ok(async move {
+        signals.next().await;
+    })
+}
+
 /// The same for a server with calls: SIGHUP has it read its configuration again, a second Ctrl-C or
 /// SIGTERM end its calls, and a third the process.
 ///

@@ -7,6 +7,7 @@ use url::{Host, Url};
 use super::engine_url::{EngineKind, EngineUrl, Names};
 use super::error::{ConfigError, Origin, quoted};
 use super::layers::Given;
+use crate::http::is_this_machine;
 
 /// Where this server is reached from outside: `https`, or plain `http` on the machine itself, for
 /// trials without a phone.
@@ -45,6 +46,23 @@ pub(super) fn hook_url(given: &Given) -> Result<Url, ConfigError> {
 /// The address of a collector of traces, which are given no number and no word of a call.
 pub(super) fn collector_url(given: &Given) -> Result<Url, ConfigError> {
     parse(given, &["https", "http"], "http://127.0.0.1:4318")
+}
+
+/// Where the sound of callers is sent to be written down: a server nearby may do without TLS, as
+/// engines do.
+pub(super) fn transcription_url(given: &Given) -> Result<Url, ConfigError> {
+    parse(given, &["https", "http"], "https://api.openai.com/v1/audio/transcriptions")
+}
+
+/// The address of a server that speaks S3: `https`, or `http` on the machine itself or where the
+/// operator says that it may be.
+pub(super) fn storage_url(given: &Given, may_be_plain: bool) -> Result<Url, ConfigError> {
+    let url = parse_bare(given, &["https", "http"], "https://minio.example.com:9000")?;
+    if url.scheme() == "http" && !may_be_plain && !is_this_machine(&url) {
+        let fix = "use https://, or set recording.s3_allow_http = true for a network of your own";
+        return Err(given.refuse("is not encrypted", fix));
+    }
+    Ok(url)
 }
 
 /// The address of one engine's server, of the kind that its scheme names; or with `dns+`
@@ -123,15 +141,6 @@ fn parse(given: &Given, schemes: &[&str], example: &str) -> Result<Url, ConfigEr
         return shown("has no host");
     }
     Ok(url)
-}
-
-pub(super) fn is_this_machine(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,20 @@ pub(super) const VOICE_BOT_LOOKUP_TOKEN_FILE: &str = "VOICE_BOT_LOOKUP_TOKEN_FIL
 pub(super) const VOICE_BOT_STORE_PASSWORD: &str = "VOICE_BOT_STORE_PASSWORD";
 /// A file that holds it.
 pub(super) const VOICE_BOT_STORE_PASSWORD_FILE: &str = "VOICE_BOT_STORE_PASSWORD_FILE";
+/// Key of whoever writes down what callers say: a secret.
+pub(super) const VOICE_BOT_TRANSCRIPTION_KEY: &str = "VOICE_BOT_TRANSCRIPTION_KEY";
+/// A file that holds it.
+pub(super) const VOICE_BOT_TRANSCRIPTION_KEY_FILE: &str = "VOICE_BOT_TRANSCRIPTION_KEY_FILE";
+/// Name of the key that opens the bucket of recordings.
+pub(super) const VOICE_BOT_S3_ACCESS_KEY_ID: &str = "VOICE_BOT_S3_ACCESS_KEY_ID";
+/// That key: a secret.
+pub(super) const VOICE_BOT_S3_SECRET_ACCESS_KEY: &str = "VOICE_BOT_S3_SECRET_ACCESS_KEY";
+/// A file that holds it.
+pub(super) const VOICE_BOT_S3_SECRET_ACCESS_KEY_FILE: &str = "VOICE_BOT_S3_SECRET_ACCESS_KEY_FILE";
+/// What recordings are encrypted with: a secret.
+pub(super) const VOICE_BOT_RECORDING_KEY: &str = "VOICE_BOT_RECORDING_KEY";
+/// A file that holds it.
+pub(super) const VOICE_BOT_RECORDING_KEY_FILE: &str = "VOICE_BOT_RECORDING_KEY_FILE";
 /// Token of the ngrok account: a secret.
 pub(super) const NGROK_AUTHTOKEN: &str = "NGROK_AUTHTOKEN";
 /// A file that holds it.
@@ -53,7 +67,7 @@ pub(super) const PERSONAPLEX_VOICE_PROMPT: &str = "PERSONAPLEX_VOICE_PROMPT";
 pub(super) const PERSONAPLEX_TEXT_PROMPT: &str = "PERSONAPLEX_TEXT_PROMPT";
 
 /// Every environment variable that is read.
-pub const NAMES: [&str; 22] = [
+pub const NAMES: [&str; 29] = [
     PERSONAPLEX_URL,
     PERSONAPLEX_VOICE_PROMPT,
     PERSONAPLEX_TEXT_PROMPT,
@@ -70,6 +84,13 @@ pub const NAMES: [&str; 22] = [
     VOICE_BOT_LOOKUP_TOKEN_FILE,
     VOICE_BOT_STORE_PASSWORD,
     VOICE_BOT_STORE_PASSWORD_FILE,
+    VOICE_BOT_TRANSCRIPTION_KEY,
+    VOICE_BOT_TRANSCRIPTION_KEY_FILE,
+    VOICE_BOT_S3_ACCESS_KEY_ID,
+    VOICE_BOT_S3_SECRET_ACCESS_KEY,
+    VOICE_BOT_S3_SECRET_ACCESS_KEY_FILE,
+    VOICE_BOT_RECORDING_KEY,
+    VOICE_BOT_RECORDING_KEY_FILE,
     NGROK_AUTHTOKEN,
     NGROK_AUTHTOKEN_FILE,
     PUBLIC_URL,

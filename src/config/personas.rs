@@ -31,6 +31,9 @@ pub struct Personas {
     /// By the persona's name.
     templates: BTreeMap<String, Template>,
     overflows: BTreeMap<String, String>,
+    /// By the persona's name, where it has one and nothing lies over what it says.
+    files: BTreeMap<String, PathBuf>,
+    can_edit: bool,
 }
 
 impl Personas {
@@ -75,6 +78,24 @@ impl Personas {
         self.overflows.get(name).map(String::as_str)
     }
 
+    /// What the persona of this name is told, with its variables as they are written.
+    #[must_use]
+    pub fn prompt(&self, name: &str) -> &str {
+        self.templates.get(name).map_or("", Template::prompt)
+    }
+
+    /// The file that says all of the persona of this name, if there is one.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<&Path> {
+        self.files.get(name).map(PathBuf::as_path)
+    }
+
+    /// Whether their files may be changed by the control API.
+    #[must_use]
+    pub const fn can_edit(&self) -> bool {
+        self.can_edit
+    }
+
     /// The names of the variables that the persona of this name has.
     pub fn variables(&self, name: &str) -> impl Iterator<Item = &str> {
         self.templates.get(name).into_iter().flat_map(Template::variables)
@@ -105,7 +126,8 @@ impl Default for Personas {
         let name = built_in.persona.name.clone();
         let templates = [(name.clone(), built_in.template)].into();
         let (default, all) = (built_in.persona.clone(), [(name, built_in.persona)].into());
-        Self { all, default, numbers: BTreeMap::new(), templates, overflows: BTreeMap::new() }
+        let (numbers, overflows, files) = Default::default();
+        Self { all, default, numbers, templates, overflows, files, can_edit: false }
     }
 }
 
@@ -117,6 +139,8 @@ pub(super) fn resolve(
 ) -> Result<Personas, ConfigError> {
     let raw = &layers.raw.personas;
     let found = read_folder(layers, extra_voices, may)?;
+    let file = |(name, found): (&String, &Found)| Some((name.clone(), found.file.clone()?));
+    let mut files: BTreeMap<_, _> = found.iter().filter_map(file).collect();
     let overflow = |(name, found): (&String, &Found)| Some((name.clone(), found.overflow.clone()?));
     let overflows = found.iter().filter_map(overflow).collect();
     let templates = found.iter().map(|(name, found)| (name.clone(), found.template.clone()));
@@ -130,6 +154,10 @@ pub(super) fn resolve(
         origin: layers.key("personas.default"),
     });
     let mut default = find(&all, &wanted)?;
+    let over = layers.overrides;
+    if over.voice.is_some() || over.prompt.is_some() {
+        files.remove(&default.name);
+    }
     if let Some(template) = templates.get_mut(&default.name) {
         override_default(layers, &mut default, template, extra_voices)?;
     }
@@ -143,7 +171,8 @@ pub(super) fn resolve(
         }
         numbers.insert(number.clone(), find(&all, &Given { text: name.clone(), origin })?);
     }
-    Ok(Personas { all, default, numbers, templates, overflows })
+    let can_edit = raw.edit.unwrap_or_default();
+    Ok(Personas { all, default, numbers, templates, overflows, files, can_edit })
 }
 
 fn override_default(
@@ -184,10 +213,13 @@ struct Found {
     persona: Persona,
     template: Template,
     overflow: Option<String>,
+    /// None for the built-in one.
+    file: Option<PathBuf>,
 }
 
 fn built_in(extra_voices: &[String]) -> Result<Found, ConfigError> {
-    read_persona(Path::new("personas/assistant.toml"), BUILT_IN, extra_voices, May::default())
+    let file = Path::new("personas/assistant.toml");
+    Ok(Found { file: None, ..read_persona(file, BUILT_IN, extra_voices, May::default())? })
 }
 
 /// The personas in the folder, and the built-in one unless one there has its name.
@@ -283,9 +315,10 @@ fn read_persona(
     let template = Template::new(&prompt, start.say.as_ref(), &defaults)?;
     let persona = Persona::new(name.text, voice.text, prompt.text);
     let record = raw.record.unwrap_or_default();
-    let persona = Persona { start: start.sound, rules, record, ..persona };
+    let transcribe = raw.transcribe.unwrap_or_default();
+    let persona = Persona { start: start.sound, rules, record, transcribe, ..persona };
     let persona = template.fill(&persona, &Variables::new()).persona;
-    Ok(Found { persona, template, overflow: overflow.transpose()? })
+    Ok(Found { persona, template, overflow: overflow.transpose()?, file: Some(file.to_owned()) })
 }
 
 /// Refuses a voice that the engine's servers do not have.

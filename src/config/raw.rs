@@ -32,6 +32,7 @@ pub(super) struct RawConfig {
     pub(super) metrics: RawMetrics,
     pub(super) telemetry: RawTelemetry,
     pub(super) store: RawStore,
+    pub(super) transcription: RawTranscription,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -127,6 +128,7 @@ pub(super) struct RawSay {
     pub(super) nobody_there: Option<String>,
     pub(super) overflow: Option<String>,
     pub(super) recorded: Option<String>,
+    pub(super) transcribed: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -135,6 +137,7 @@ pub(super) struct RawPersonas {
     pub(super) dir: Option<String>,
     pub(super) default: Option<String>,
     pub(super) numbers: Option<BTreeMap<String, String>>,
+    pub(super) edit: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -206,6 +209,7 @@ pub(super) struct RawPersona {
     pub(super) prompt: Option<String>,
     pub(super) overflow: Option<String>,
     pub(super) record: Option<bool>,
+    pub(super) transcribe: Option<bool>,
     pub(super) start: RawStart,
     pub(super) rules: Vec<RawRule>,
     pub(super) variables: BTreeMap<String, String>,
@@ -299,10 +303,14 @@ fn explain_unknown(
 ) -> ConfigError {
     let file = file.to_owned();
     let lower = key.to_lowercase();
-    if ["twilio", "token", "secret", "password", "account_sid"].iter().any(|w| lower.contains(w)) {
+    let is_key = section == "transcription" && lower.contains("key");
+    let secrets = ["twilio", "token", "secret", "password", "account_sid"];
+    if is_key || secrets.iter().any(|secret| lower.contains(secret)) {
         let variables = match section {
             "webhooks" => "VOICE_BOT_WEBHOOK_SECRET",
             "store" => "VOICE_BOT_STORE_PASSWORD",
+            "transcription" => "VOICE_BOT_TRANSCRIPTION_KEY",
+            "recording" => "VOICE_BOT_S3_ACCESS_KEY_ID and VOICE_BOT_S3_SECRET_ACCESS_KEY",
             _ if lower.contains("ngrok") => "NGROK_AUTHTOKEN",
             _ => "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN",
         };
@@ -337,10 +345,26 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// `[transcription]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTranscription {
+    pub(super) url: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) language: Option<String>,
+    pub(super) when: Option<String>,
+    pub(super) requests: Option<i64>,
+    pub(super) timeout_s: Option<i64>,
+}
+
 /// `[recording]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawRecording {
     pub(super) dir: Option<String>,
     pub(super) format: Option<String>,
+    pub(super) s3: Option<String>,
+    pub(super) s3_endpoint: Option<String>,
+    pub(super) s3_region: Option<String>,
+    pub(super) s3_allow_http: Option<bool>,
 }

@@ -14,7 +14,8 @@ use super::rules::May;
 use super::{
     CallConfig, Config, EngineConfig, EngineKind, EngineUrl, LatencyConfig, LogConfig, LogFilter,
     LogFilterError, LogFormat, Personas, SayConfig, ServerConfig, Trust, admission, lookup,
-    metrics, outbound, personas, recording, store, tape, telemetry, tunnel, twilio, webhooks,
+    metrics, outbound, personas, recording, sources, store, tape, telemetry, transcription, tunnel,
+    twilio, webhooks,
 };
 
 /// Characters that Twilio speaks in one `<Say>` at most.
@@ -40,6 +41,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
         webhooks,
         lookup: lookup::resolve(layers)?,
         store: store::resolve(layers)?,
+        transcription: transcription::resolve(layers)?,
         server,
         personas,
         outbound,
@@ -50,6 +52,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Config, ConfigError> {
         log: log(layers)?,
         tape: tape::resolve(layers)?,
         recording: recording::resolve(layers)?,
+        sources: sources::collect(layers),
     })
 }
 
@@ -332,6 +335,7 @@ fn say(layers: &Layers<'_>) -> Result<SayConfig, ConfigError> {
         nobody_there: sentence("say.nobody_there", &raw.nobody_there, default.nobody_there)?,
         overflow: sentence("say.overflow", &raw.overflow, default.overflow)?,
         recorded: sentence("say.recorded", &raw.recorded, default.recorded)?,
+        transcribed: sentence("say.transcribed", &raw.transcribed, default.transcribed)?,
     })
 }
 

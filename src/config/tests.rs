@@ -65,9 +65,16 @@ fn nothing_gives_the_defaults() {
     assert_eq!(Config::default().server.listen().to_string(), "127.0.0.1:8080");
 }
 
+/// What it says, wherever that comes from.
+fn without_sources(config: Config) -> Config {
+    Config { sources: Sources::default(), ..config }
+}
+
 #[test]
 fn the_example_says_the_defaults_and_every_key() {
-    assert_eq!(load_file(EXAMPLE).unwrap(), Config::default());
+    let example = load_file(EXAMPLE).unwrap();
+    assert_eq!(example.sources.of("server.port"), "voice-bot.toml");
+    assert_eq!(without_sources(example), Config::default());
     let uncommented: String = EXAMPLE
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -144,7 +151,12 @@ fn every_flag_and_variable_arrives() {
     ];
     let only_flags =
         Flags { log_format: Some("json".to_owned()), tape: flags.tape, ..Flags::default() };
-    assert_eq!(by_flags, load(&[], &only_flags, &variables).unwrap());
+    let by_variables = load(&[], &only_flags, &variables).unwrap();
+    let from = |config: &Config| config.sources.of("server.port").to_owned();
+    assert_eq!((from(&by_flags), from(&by_variables)), ("--port".into(), "SERVER_PORT".into()));
+    assert_eq!(by_flags.sources.of("server.max_calls"), "default");
+    let by_flags = without_sources(by_flags);
+    assert_eq!(by_flags, without_sources(by_variables));
     assert_eq!(by_flags.engine.urls.len(), 3);
     assert_eq!(by_flags.log.level, "debug".parse().unwrap());
     assert_eq!(by_flags.log.format, LogFormat::Json);

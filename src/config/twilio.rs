@@ -1,11 +1,12 @@
 //! The Twilio account, and which requests are taken for Twilio's.
 
-use url::{Host, Url};
+use url::Url;
 
 use super::address::public_url;
 use super::error::{ConfigError, Origin};
 use super::layers::{Given, Layers};
 use super::{Secret, ServerConfig};
+use crate::http::is_this_machine;
 
 /// Twilio's REST API, in its first region.
 const API: &str = "https://api.twilio.com";
@@ -243,11 +244,7 @@ fn open_door(layers: &Layers<'_>, server: &ServerConfig) -> Option<(Origin, Stri
         return Some((tunnel.origin.clone(), tunnel.text.clone()));
     }
     let url = server.public_url.as_ref()?;
-    let own = match url.host()? {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(ip) => ip.is_loopback(),
-        Host::Ipv6(ip) => ip.is_loopback(),
-    };
+    let own = is_this_machine(url);
     let origin = layers.overrides.public_url.as_ref().map(|given| given.origin.clone());
     (!own).then(|| (origin.unwrap_or_else(|| layers.key("server.public_url")), url.to_string()))
 }

@@ -50,6 +50,11 @@ impl Template {
         Ok(Self { say: self.say.clone(), ..other })
     }
 
+    /// The prompt, with its variables as they are written.
+    pub(super) fn prompt(&self) -> &str {
+        &self.prompt
+    }
+
     /// The names of its variables.
     pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
         self.defaults.keys().map(String::as_str)

@@ -10,11 +10,12 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use url::Url;
 
 use super::Secret;
-use super::address::{hook_url, is_this_machine};
+use super::address::hook_url;
 use super::error::ConfigError;
 use super::layers::{Given, Layers};
 use super::nearest::nearest;
 use super::twilio::secret;
+use crate::http::is_this_machine;
 
 /// Bytes in a MB, as people count them.
 const MB: u64 = 1_000_000;

@@ -7,6 +7,7 @@ use reqwest::header::CONTENT_TYPE;
 use url::Url;
 
 use super::script::MAX_DOCUMENT;
+use crate::http;
 
 /// How long a connection may take (error 11205).
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -73,6 +74,8 @@ pub(super) struct Answer {
 #[derive(Clone)]
 pub(super) struct Webhook {
     client: reqwest::Client,
+    /// The same for this machine.
+    near: reqwest::Client,
     signer: Option<Signer>,
 }
 
@@ -81,15 +84,18 @@ impl Webhook {
         tls: &Arc<rustls::ClientConfig>,
         signer: Option<Signer>,
     ) -> Result<Self, WebhookError> {
-        let client = reqwest::Client::builder()
-            .user_agent("TwilioProxy/1.1")
-            .connect_timeout(CONNECT_LIMIT)
-            .timeout(REQUEST_LIMIT)
-            .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
-            .tls_backend_preconfigured(rustls::ClientConfig::clone(tls))
-            .build()
-            .map_err(WebhookError::Setup)?;
-        Ok(Self { client, signer })
+        let ways = [reqwest::Client::builder(), reqwest::Client::builder().no_proxy()];
+        let [client, near] = ways.map(|builder| {
+            builder
+                .user_agent("TwilioProxy/1.1")
+                .connect_timeout(CONNECT_LIMIT)
+                .timeout(REQUEST_LIMIT)
+                .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
+                .tls_backend_preconfigured(rustls::ClientConfig::clone(tls))
+                .build()
+                .map_err(WebhookError::Setup)
+        });
+        Ok(Self { client: client?, near: near?, signer })
     }
 
     /// Requests `url` with these parameters, as a form or as a query.
@@ -103,11 +109,9 @@ impl Webhook {
         if get {
             url.query_pairs_mut().extend_pairs(form);
         }
-        let request = if get {
-            self.client.get(url.clone())
-        } else {
-            self.client.post(url.clone()).form(form)
-        };
+        let client = if http::is_this_machine(&url) { &self.near } else { &self.client };
+        let request =
+            if get { client.get(url.clone()) } else { client.post(url.clone()).form(form) };
         let request = match &self.signer {
             Some(sign) => {
                 let signature = sign(&url, if get { &[] } else { form });

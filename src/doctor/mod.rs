@@ -8,8 +8,10 @@ mod numbers;
 mod outside;
 mod personas;
 mod reach;
+mod recordings;
 mod settings;
 mod socket;
+mod transcription;
 mod webhook;
 
 use std::path::PathBuf;
@@ -99,7 +101,8 @@ pub struct Section {
 pub struct Report {
     /// Every value of the configuration; of a secret only whether it is set.
     pub settings: Vec<Setting>,
-    /// Personas, engines, Twilio account, numbers, public address.
+    /// Personas, engines, Twilio account, numbers, public address, recordings; transcription where
+    /// there is any.
     pub sections: Vec<Section>,
 }
 
@@ -126,21 +129,27 @@ pub async fn examine(config: &Config, options: &Options) -> Result<Report, TlsEr
     let engine = TlsOptions::from(&config.engine.trust).client_config()?;
     let public = TlsOptions { ca_file: options.ca_file.clone(), ..TlsOptions::default() };
     let public = public.client_config()?;
-    let (engines, (account, numbers), outside) = tokio::join!(
+    let (engines, (account, numbers), outside, recordings, transcription) = tokio::join!(
         in_time(engines::examine(config, &engine, options.patience)),
         async {
             let looked = timeout(SECTION_DEADLINE, account::examine(config, options.patience));
             looked.await.unwrap_or_else(|_| (vec![late()], Vec::new()))
         },
         in_time(outside::examine(config, &public, options)),
+        in_time(recordings::examine(config)),
+        in_time(transcription::examine(config)),
     );
-    let sections = vec![
+    let mut sections = vec![
         Section { name: "Personas", findings: personas::examine(config) },
         Section { name: "Engines", findings: engines },
         Section { name: "Twilio account", findings: account },
         Section { name: "Numbers", findings: numbers },
         Section { name: "Public address", findings: outside },
+        Section { name: "Recordings", findings: recordings },
     ];
+    if !transcription.is_empty() {
+        sections.push(Section { name: "Transcription", findings: transcription });
+    }
     Ok(Report { settings: settings::list(config), sections })
 }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use url::{Host, Position, Url};
+use url::{Position, Url};
 
 use super::reach::{Unreached, Untrusted, Why, reach};
 use super::webhook::{Answer, Webhook};
 use super::{Finding, Options, State, socket, webhook};
 use crate::config::Config;
+use crate::http::is_this_machine;
 use crate::telephony::twilio::signature::Signatures;
 use crate::tls::public_roots;
 
@@ -138,15 +139,6 @@ fn of_address(base: &Url) -> Option<Finding> {
             "let the proxy or tunnel listen on 443, and take the port out of server.public_url",
         )
     })
-}
-
-fn is_this_machine(base: &Url) -> bool {
-    match base.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
 }
 
 fn of_local(way: &Way<'_>) -> Option<Finding> {

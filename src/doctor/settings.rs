@@ -7,7 +7,8 @@ use voice_bot_core::call::AtHorizon;
 
 use crate::config::{
     AdmissionConfig, Config, EngineConfig, EngineUrl, LatencyConfig, LogFormat, MachinePolicy,
-    OutboundConfig, SayConfig, StoreConfig, Trust, TwilioConfig, UpgradeSignature, WebhooksConfig,
+    OutboundConfig, RecordingConfig, SayConfig, StoreConfig, TranscriptionConfig, Trust,
+    TwilioConfig, UpgradeSignature, WebhooksConfig,
 };
 
 /// A value of the configuration.
@@ -64,6 +65,7 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
     all.extend([
         ("personas.default", personas.default_persona().name.clone()),
         ("personas.numbers", listed(numbers)),
+        ("personas.edit", personas.can_edit().to_string()),
         ("log.level", log.level.directives()),
         ("log.format", format_name(log.format).to_owned()),
         ("log.show_personal_data", log.show_personal_data.to_string()),
@@ -71,14 +73,14 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
         ("tape.words", tape.words.to_string()),
         ("tape.audio", tape.audio.to_string()),
         ("tape.max_mb", (tape.max_bytes / 1_000_000).to_string()),
-        ("recording.dir", recording.dir.display().to_string()),
-        ("recording.format", recording.format.extension().to_owned()),
     ]);
+    all.extend(of_recording(recording));
     all.extend(of_twilio(twilio));
     all.extend(of_outbound(outbound));
     all.push(("VOICE_BOT_API_TOKEN", is_set(config.api_token.is_some())));
     all.extend(of_webhooks(&config.webhooks));
     all.extend(of_store(&config.store));
+    all.extend(of_transcription(&config.transcription));
     all.extend([
         ("lookup.url", or_none(config.lookup.url.as_ref().map(without_secrets))),
         ("lookup.deadline_ms", millis(config.lookup.deadline)),
@@ -140,7 +142,7 @@ fn of_admission(admission: &AdmissionConfig) -> [(&'static str, String); 6] {
     ]
 }
 
-fn of_say(say: &SayConfig) -> [(&'static str, String); 9] {
+fn of_say(say: &SayConfig) -> [(&'static str, String); 10] {
     [
         ("say.language", say.language.clone()),
         ("say.voice", say.voice.clone().unwrap_or_else(|| "Twilio's own".to_owned())),
@@ -151,6 +153,7 @@ fn of_say(say: &SayConfig) -> [(&'static str, String); 9] {
         ("say.nobody_there", say.nobody_there.clone()),
         ("say.overflow", say.overflow.clone()),
         ("say.recorded", say.recorded.clone()),
+        ("say.transcribed", say.transcribed.clone()),
     ]
 }
 
@@ -205,6 +208,20 @@ fn of_webhooks(webhooks: &WebhooksConfig) -> [(&'static str, String); 7] {
     ]
 }
 
+fn of_recording(recording: &RecordingConfig) -> [(&'static str, String); 7] {
+    let s3 = recording.s3.as_ref();
+    let endpoint = s3.and_then(|s3| s3.endpoint.as_ref());
+    [
+        ("recording.dir", recording.dir.display().to_string()),
+        ("recording.format", recording.format.extension().to_owned()),
+        ("recording.s3", or_none(s3.map(|s3| s3.place("")))),
+        ("recording.s3_endpoint", or_none(endpoint)),
+        ("recording.s3_region", or_none(s3.map(|s3| &s3.region))),
+        ("VOICE_BOT_S3_ACCESS_KEY_ID", or_none(s3.map(|s3| &s3.access_key_id))),
+        ("VOICE_BOT_RECORDING_KEY", is_set(!recording.keys.is_empty())),
+    ]
+}
+
 fn of_store(store: &StoreConfig) -> [(&'static str, String); 4] {
     let days = |keep: Duration| (keep.as_secs() / 86_400).to_string();
     let megabytes = |bytes: u64| (bytes / 1_000_000).to_string();
@@ -216,6 +233,19 @@ fn of_store(store: &StoreConfig) -> [(&'static str, String); 4] {
         ),
         ("store.keep_days", store.keep.map_or("for ever".to_owned(), days)),
         ("store.max_mb", store.max_bytes.map_or("any".to_owned(), megabytes)),
+    ]
+}
+
+fn of_transcription(transcription: &TranscriptionConfig) -> [(&'static str, String); 7] {
+    let language = transcription.language.clone();
+    [
+        ("transcription.url", or_none(transcription.url.as_ref().map(without_secrets))),
+        ("transcription.model", transcription.model.clone()),
+        ("transcription.language", language.unwrap_or_else(|| "found out".to_owned())),
+        ("transcription.when", transcription.when.name().to_owned()),
+        ("transcription.requests", transcription.requests.to_string()),
+        ("transcription.timeout_s", seconds(transcription.timeout)),
+        ("VOICE_BOT_TRANSCRIPTION_KEY", is_set(transcription.key.is_some())),
     ]
 }
 
@@ -280,7 +310,7 @@ mod tests {
             for key in keys.as_table().unwrap().keys() {
                 let key = format!("{section}.{key}");
                 // These say whom to trust, which is one setting, or where the rest was read.
-                let elsewhere = ["engine.insecure", "personas.dir"];
+                let elsewhere = ["engine.insecure", "personas.dir", "recording.s3_allow_http"];
                 assert!(listed.contains(&&*key) || elsewhere.contains(&&*key), "{key}");
             }
         }

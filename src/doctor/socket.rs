@@ -4,17 +4,14 @@ use std::time::Instant;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key};
-use tokio_tungstenite::tungstenite::{Error, Message, http};
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_tungstenite::tungstenite::Message;
 use url::{Position, Url};
 
 use super::Finding;
 use super::outside::{Way, not_ours};
-use super::reach::{Bytes, reach};
-use super::webhook::{Answer, of_seen, refusal};
+use super::webhook::{Answer, Webhook, answer, innermost, of_seen, refusal};
 use crate::telephony::twilio::check::{Seen, nonce, proof};
-use crate::telephony::twilio::signature::{Body, HEADER};
+use crate::upgrade::{NotOpened, WebSocket};
 
 /// Characters of the message that is to come back: ten of Twilio's own.
 const MESSAGE: usize = 2500;
@@ -32,8 +29,8 @@ pub(super) async fn examine(way: &Way<'_>, webhook_is_well: bool) -> Vec<Finding
     let Some(url) = address(way) else {
         return vec![Finding::failure("the system gives no random numbers", "see its log")];
     };
-    let shown =
-        format!("{}://{}/media", url.scheme(), &url[Position::BeforeHost..Position::AfterPort]);
+    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+    let shown = format!("{scheme}://{}/media", &url[Position::BeforeHost..Position::AfterPort]);
     let opened = timeout(way.limit * 2, open(way, &url)).await;
     let socket = match opened.unwrap_or_else(|_| Err(Shut::Broken("no answer in time".to_owned())))
     {
@@ -74,55 +71,23 @@ fn address(way: &Way<'_>) -> Option<Url> {
     let proof = way.signatures.as_ref().map(|signatures| proof(signatures, &name));
     let mut url = way.base.clone();
     url.set_path(&format!("media/check/{name}/{}", proof.as_deref().unwrap_or("none")));
-    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-    url.set_scheme(scheme).ok()?;
     Some(url)
 }
 
-async fn open(way: &Way<'_>, url: &Url) -> Result<WebSocketStream<Box<dyn Bytes>>, Shut> {
-    let broken = |why: &dyn std::fmt::Display| Shut::Broken(why.to_string());
-    let request = request(way, url).map_err(|error| broken(&error))?;
-    let reached = reach(url, &way.tls, way.limit).await.map_err(|error| broken(&error))?;
-    match client_async(request, reached.stream).await {
-        Ok((socket, _)) => Ok(socket),
-        Err(Error::Http(response)) => Err(Shut::Answered(Box::new(answer(&response)))),
-        Err(error) => Err(broken(&error)),
-    }
-}
-
-/// The opening as Twilio sends it: no origin, no subprotocol, no extensions.
-fn request(way: &Way<'_>, url: &Url) -> Result<Request, http::Error> {
-    let mut request = http::Request::get(url.as_str())
-        .header("Host", &url[Position::BeforeHost..Position::AfterPort])
-        .header("User-Agent", "Twilio.TmeWs/1.0")
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", generate_key());
-    if let Some(signatures) = &way.signatures {
-        request = request.header(HEADER, signatures.sign(url.as_str(), Body::None));
-    }
-    request.body(())
-}
-
-fn answer(response: &http::Response<Option<Vec<u8>>>) -> Answer {
-    let header = |name: &str| {
-        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
-        value.map(str::to_owned)
-    };
-    let body = response.body().as_deref().unwrap_or_default();
-    Answer {
-        status: response.status().as_u16(),
-        location: header("location"),
-        kind: header("content-type").unwrap_or_default().to_ascii_lowercase(),
-        server: header("server").unwrap_or_default(),
-        tunnel_error: header("ngrok-error-code"),
-        body: String::from_utf8_lossy(body).into_owned(),
+async fn open(way: &Way<'_>, url: &Url) -> Result<WebSocket, Shut> {
+    let webhook = Webhook::new(way).map_err(|error| Shut::Broken(innermost(&error)))?;
+    match webhook.open(way, url).await {
+        Ok(socket) => Ok(socket),
+        Err(NotOpened::Answered(shut)) => {
+            Err(answer(*shut).await.map_or_else(Shut::Broken, |it| Shut::Answered(Box::new(it))))
+        }
+        Err(NotOpened::Broken(error)) => Err(Shut::Broken(innermost(&error))),
+        Err(error @ NotOpened::Unconfirmed) => Err(Shut::Broken(error.to_string())),
     }
 }
 
 /// What the server saw, and how many milliseconds a message takes there and back.
-async fn talk(mut socket: WebSocketStream<Box<dyn Bytes>>) -> Result<(Seen, u128), String> {
+async fn talk(mut socket: WebSocket) -> Result<(Seen, u128), String> {
     let closed = || "it opens, and is closed at once".to_owned();
     let text = loop {
         match socket.next().await {

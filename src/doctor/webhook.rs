@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use reqwest::header::{CONTENT_TYPE, LOCATION, SERVER};
-use reqwest::{Client, RequestBuilder};
+use reqwest::header::{CONTENT_TYPE, LOCATION, SERVER, USER_AGENT};
+use reqwest::{Client, RequestBuilder, Response};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::Url;
 
 use super::Finding;
@@ -12,6 +13,7 @@ use crate::telephony::twilio::check::{
     NONCE, PROOF, REFUSAL, Seen, TOO_OLD, Verdict, nonce, proof,
 };
 use crate::telephony::twilio::signature::{Body, HEADER};
+use crate::upgrade::{NotOpened, WebSocket, upgrade};
 
 /// Bytes of an answer that are read at most.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -73,6 +75,18 @@ impl Webhook {
         Ok(Self { client })
     }
 
+    /// The opening of a socket as Twilio sends it: no origin, no subprotocol, no extensions.
+    pub(super) async fn open(&self, way: &Way<'_>, url: &Url) -> Result<WebSocket, NotOpened> {
+        let mut request = self.client.get(url.clone()).header(USER_AGENT, "Twilio.TmeWs/1.0");
+        if let Some(signatures) = &way.signatures {
+            let mut signed = url.clone();
+            let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+            signed.set_scheme(scheme).expect("both are schemes of the web");
+            request = request.header(HEADER, signatures.sign(signed.as_str(), Body::None));
+        }
+        upgrade(request, WebSocketConfig::default()).await
+    }
+
     /// Whether voice-bot answers there.
     pub(super) async fn health(&self, base: &Url) -> bool {
         let Ok(url) = base.join("health") else { return false };
@@ -118,7 +132,11 @@ fn below(base: &Url, path: &str, query: &str) -> Url {
 }
 
 async fn read(request: RequestBuilder) -> Result<Answer, String> {
-    let mut response = request.send().await.map_err(|error| innermost(&error))?;
+    answer(request.send().await.map_err(|error| innermost(&error))?).await
+}
+
+/// All that an answer says.
+pub(super) async fn answer(mut response: Response) -> Result<Answer, String> {
     let headers = response.headers();
     let header = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
     let mut answer = Answer {
@@ -141,7 +159,7 @@ async fn read(request: RequestBuilder) -> Result<Answer, String> {
 }
 
 /// The innermost reason: the outer ones only repeat the address.
-fn innermost(error: &reqwest::Error) -> String {
+pub(super) fn innermost(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }

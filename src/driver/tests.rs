@@ -58,7 +58,7 @@ impl Drop for Kept {
 struct Running {
     caller: FarEnd<caller::Event, caller::Command>,
     control: mpsc::Sender<Order>,
-    events: broadcast::Receiver<(CallId, Event)>,
+    events: broadcast::Receiver<Happening>,
     record: JoinHandle<CallRecord>,
 }
 
@@ -72,6 +72,7 @@ impl Running {
         let (control, orders) = mpsc::channel(4);
         let (watchers, events) = broadcast::channel(256);
         let observers = Observers {
+            own: broadcast::channel(1).0,
             snapshot: watch::channel(None).0,
             events: watchers,
             acts: None,
@@ -86,7 +87,9 @@ impl Running {
 
     async fn reaches(&mut self, wanted: Phase) {
         let reached = async {
-            while !matches!(self.events.recv().await.unwrap().1, Event::Phase(p) if p == wanted) {}
+            while !matches!(self.events.recv().await.unwrap().event, Event::Phase(p) if p == wanted)
+            {
+            }
         };
         timeout(PATIENCE, reached).await.unwrap();
     }

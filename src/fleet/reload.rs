@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::engine::socket::EndpointError;
 
 /// Settings that are taken over by a server that runs.
-const TAKEN_OVER: [&str; 8] = [
+const TAKEN_OVER: [&str; 9] = [
     "engine.urls",
     "engine (trusted)",
     "engine.connect_timeout_s",
@@ -22,6 +22,7 @@ const TAKEN_OVER: [&str; 8] = [
     "engine.sessions",
     "personas.default",
     "personas.numbers",
+    "personas.edit",
 ];
 
 /// Why everything stays as it is.
@@ -52,6 +53,17 @@ impl Fleet {
     /// # Errors
     /// [`ReloadError`] when the new configuration cannot be used.
     pub(crate) async fn reload(&self) -> Result<Vec<&'static str>, ReloadError> {
+        let fleet = self.clone();
+        // It is gone on with though nobody waits for it any more.
+        let reloaded = tokio::spawn(async move {
+            let _alone = fleet.0.reloading.lock().await;
+            fleet.reload_alone().await
+        });
+        reloaded.await.unwrap_or(Err(ReloadError::Unknown))
+    }
+
+    /// The same for whoever holds `reloading`.
+    pub(super) async fn reload_alone(&self) -> Result<Vec<&'static str>, ReloadError> {
         let outcome = self.take_over().await;
         match &outcome {
             Ok(fixed) => {
@@ -85,7 +97,8 @@ impl Fleet {
         let old = &state.config;
         let (warm, probe, resolve) = (old.engine.warm, old.engine.probe, old.engine.resolve);
         let engine = EngineConfig { warm, probe, resolve, ..new.engine };
-        state.config = Config { engine, personas: new.personas, ..state.config.clone() };
+        state.config =
+            Config { engine, personas: new.personas, sources: new.sources, ..state.config.clone() };
         let (config, board) = (&state.config, &self.0.switchboard);
         let call = call_config(&config.call, &config.latency, &config.engine);
         board.expect(usual_personas(&config.personas), call).await;

@@ -31,6 +31,7 @@ fn fleet(config: &Config, records: &Records) -> Fleet {
         webhooks: None,
         notes: Notes::default(),
         keeper: None,
+        transcription: None,
     });
     let records = Arc::clone(records);
     let lookup: Lookup = Arc::new(move |question| {

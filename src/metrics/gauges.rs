@@ -15,7 +15,9 @@ use voice_bot_core::pool::{EngineState, Fault};
 use super::Sources;
 use super::tally::{Labels, labels};
 use crate::process::Process;
+use crate::recordings::Recordings;
 use crate::switchboard::{EngineStatus, Standing, TurnedAway};
+use crate::transcription::Transcription;
 
 /// A value that goes up and down.
 type Level = Gauge<f64, std::sync::atomic::AtomicU64>;
@@ -37,6 +39,7 @@ pub(super) fn register(
     engines(registry, &named);
     sessions(registry, &named);
     of_sources(registry, sources);
+    of_transcription(registry, sources.transcription.as_ref());
     registry.register(
         "voice_bot_build",
         "Which voice-bot this is",
@@ -164,7 +167,30 @@ fn fault_kind(fault: Fault) -> String {
     if FAULTS.contains(&name.as_str()) { name } else { "closed".to_owned() }
 }
 
-fn of_sources(registry: &mut Registry, Sources { notes, webhooks, keeper }: &Sources) {
+fn of_recordings(registry: &mut Registry, recordings: Option<&Recordings>) {
+    let counted = recordings.map(Recordings::counters).unwrap_or_default();
+    let lost = Counter::<f64, std::sync::atomic::AtomicU64>::default();
+    lost.inc_by(Duration::from_millis(counted.lost_ms).as_secs_f64());
+    registry.register(
+        "voice_bot_recording_lost_seconds",
+        "Sound that no recording has, as the disk was too slow for it or failed",
+        lost,
+    );
+    level(
+        registry,
+        "voice_bot_recordings_waiting",
+        "Complete recordings that wait to be moved to S3",
+        counted.waiting as f64,
+    );
+    let moved = "Recordings that were moved to S3";
+    total(registry, "voice_bot_recordings_uploaded", moved, counted.uploaded);
+    let failed = "Tries to move a recording to S3 that failed";
+    total(registry, "voice_bot_recording_upload_failures", failed, counted.upload_failures);
+}
+
+fn of_sources(registry: &mut Registry, sources: &Sources) {
+    let Sources { notes, webhooks, keeper, recordings, .. } = sources;
+    of_recordings(registry, recordings.as_ref());
     let turned_away = Counts::default();
     let whys = [("too-many", TurnedAway::TooMany), ("unsigned", TurnedAway::Unsigned)];
     for (name, why) in whys {
@@ -210,6 +236,44 @@ fn of_sources(registry: &mut Registry, Sources { notes, webhooks, keeper }: &Sou
         ),
     ];
     totals.iter().for_each(|(name, help, value)| total(registry, name, help, *value));
+}
+
+fn of_transcription(registry: &mut Registry, transcription: Option<&Transcription>) {
+    let is = transcription.map(Transcription::counters).unwrap_or_default();
+    let utterances = Counts::default();
+    let outcomes =
+        [("written", is.written), ("empty", is.empty), ("failed", is.failed), ("lost", is.lost)];
+    outcomes.iter().for_each(|(name, value)| count(&utterances, [("outcome", name)], *value));
+    registry.register(
+        "voice_bot_transcription_utterances",
+        "What callers have said, by what became of it: written down, without words, refused or \
+         not answered, or lost for want of room or time",
+        utterances,
+    );
+    total(
+        registry,
+        "voice_bot_transcription_retries",
+        "Tries to have something written down that failed and were made again",
+        is.retried,
+    );
+    let audio = Counter::<f64, std::sync::atomic::AtomicU64>::default();
+    audio.inc_by(is.audio.as_secs_f64());
+    registry.register(
+        "voice_bot_transcription_audio_seconds",
+        "Sound of callers that the server of transcription.url has answered",
+        audio,
+    );
+    level(
+        registry,
+        "voice_bot_transcription_utterances_waiting",
+        "Utterances of callers that wait to be written down",
+        is.waiting as f64,
+    );
+    registry.register(
+        "voice_bot_transcription_seconds",
+        "How long the server of transcription.url takes to answer",
+        transcription.map_or_else(Transcription::no_latency, Transcription::latency),
+    );
 }
 
 /// Under the names that every Prometheus client has for them.

@@ -199,7 +199,7 @@ impl Tally {
     /// What has not happened is 0 and not absent, so that the first time is seen as an increase.
     fn begin(&mut self) {
         for reason in EndReason::ALL {
-            for direction in [Direction::Inbound, Direction::Outbound] {
+            for direction in [Direction::Inbound, Direction::Outbound, Direction::Browser] {
                 count(&self.ended, ended_labels(reason, direction), 0);
             }
         }

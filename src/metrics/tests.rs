@@ -138,6 +138,7 @@ fn settings(notes: Notes) -> Settings {
         webhooks: None,
         notes,
         keeper: None,
+        transcription: None,
     }
 }
 

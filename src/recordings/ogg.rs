@@ -1,14 +1,14 @@
 //! A recording as an Ogg-Opus file (RFC 7845), which is whole up to its last page at any time.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 
 use voice_bot_core::audio::frame::Rate;
 use voice_bot_core::audio::ogg::Muxer;
 use voice_bot_core::audio::opus::StereoEncoder;
 use voice_bot_core::recording::Stretch;
 
-use super::Sheet;
+use super::paper::Paper;
+use super::reel::Sheet;
 
 /// The format counts in 48 kHz.
 const GRANULES_HZ: u32 = 48_000;
@@ -17,28 +17,29 @@ const SERIAL: u32 = 1;
 /// Who wrote it.
 const VENDOR: &str = concat!("voice-bot ", env!("CARGO_PKG_VERSION"));
 
+/// Samples of silence that are written at once.
+const PIECE: u64 = 16 * 1024;
+
 /// The file, and what waits until a packet is full.
 pub(super) struct Ogg {
-    file: File,
+    paper: Paper,
     muxer: Muxer,
     encoder: StereoEncoder,
     waiting: Vec<i16>,
     /// Samples of either channel so far, those that wait included.
     samples: u64,
     granules: u32,
-    bytes: u64,
 }
 
 impl Ogg {
-    pub(super) fn begin(mut file: File, rate: Rate) -> io::Result<Self> {
+    pub(super) fn begin(mut paper: Paper, rate: Rate) -> io::Result<Self> {
         let mut muxer = Muxer::new(SERIAL);
         let mut head = muxer.stereo_head_page(StereoEncoder::LOOKAHEAD, rate.hz());
         head.extend(muxer.tags_page(VENDOR));
-        file.write_all(&head)?;
+        paper.append(&head)?;
         let encoder = StereoEncoder::new(rate).map_err(io::Error::other)?;
-        let (waiting, bytes) = (Vec::new(), head.len() as u64);
-        let granules = GRANULES_HZ / rate.hz();
-        Ok(Self { file, muxer, encoder, waiting, samples: 0, granules, bytes })
+        let (waiting, granules) = (Vec::new(), GRANULES_HZ / rate.hz());
+        Ok(Self { paper, muxer, encoder, waiting, samples: 0, granules })
     }
 
     fn write(&mut self, is_last: bool) -> io::Result<()> {
@@ -54,8 +55,7 @@ impl Ogg {
             pages.extend(self.muxer.page(&packet, granules).map_err(io::Error::other)?);
         }
         self.waiting.drain(..whole);
-        self.bytes += pages.len() as u64;
-        self.file.write_all(&pages)
+        self.paper.append(&pages)
     }
 }
 
@@ -63,8 +63,13 @@ impl Sheet for Ogg {
     fn add(&mut self, stretches: &[Stretch]) -> io::Result<()> {
         for stretch in stretches {
             // Silence where a stretch was lost.
-            let missing = stretch.at.saturating_sub(self.samples);
-            self.waiting.resize(self.waiting.len() + 2 * missing as usize, 0);
+            let mut missing = stretch.at.saturating_sub(self.samples);
+            while missing > 0 {
+                let piece = missing.min(PIECE);
+                self.waiting.resize(self.waiting.len() + 2 * piece as usize, 0);
+                self.write(false)?;
+                missing -= piece;
+            }
             self.waiting.extend_from_slice(&stretch.samples);
             self.samples = stretch.at + stretch.samples.len() as u64 / 2;
         }
@@ -73,7 +78,6 @@ impl Sheet for Ogg {
 
     fn finish(&mut self) -> io::Result<u64> {
         self.write(true)?;
-        self.file.sync_all()?;
-        Ok(self.bytes)
+        self.paper.finish()
     }
 }

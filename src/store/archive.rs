@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Detail, Page, Query, Recording, Store, StoreError, unix_ms};
+use super::{Cursor, Detail, Page, Query, Recording, Store, StoreError, unix_ms};
 use crate::config::{StoreConfig, StorePlace};
 
 /// How often it is looked whose time has come.
@@ -17,6 +17,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 /// When it is looked again after a failure.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// When calls of a server that does not remove them itself are removed by another: after a day.
+const LEFT_MS: i64 = 24 * 3600 * 1000;
 /// Ended calls that are kept in memory.
 const IN_MEMORY: i64 = 256;
 
@@ -34,19 +36,37 @@ pub struct Keep {
 /// A call that is to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doomed {
-    /// Its name.
-    pub call: String,
+    /// Its name, and where it stands among the others.
+    pub at: Cursor,
+    /// When it ended, in milliseconds of Unix time.
+    pub ended_ms: i64,
+    /// The server that had it.
+    pub instance: String,
     /// Where its recording is, if there is one.
     pub recording: Option<Recording>,
 }
 
 /// Removes recordings of calls that are removed.
 pub trait Eraser: Send + Sync + 'static {
-    /// Removes the recording; one that is not there any more is no error.
+    /// Removes the recording of a call; false if there is none here. `None` where the store knows
+    /// of none: then one that was made just now is looked for.
     ///
     /// # Errors
     /// Why it may be there still.
-    fn erase<'a>(&'a self, recording: &'a Recording) -> BoxFuture<'a, Result<(), String>>;
+    fn erase<'a>(
+        &'a self,
+        call: &'a str,
+        recording: Option<&'a Recording>,
+    ) -> BoxFuture<'a, Result<bool, String>>;
+}
+
+/// What became of a call that was to be removed.
+enum Outcome {
+    Removed,
+    /// It was not there any more.
+    Gone,
+    /// Its recording lies in the folder of another server, so it is left to that.
+    Elsewhere,
 }
 
 /// The calls that are kept. Cheap to clone.
@@ -56,6 +76,8 @@ pub struct Archive(Arc<Inner>);
 struct Inner {
     store: Arc<dyn Store>,
     eraser: Option<Arc<dyn Eraser>>,
+    /// The server whose recordings the eraser removes.
+    instance: Option<String>,
 }
 
 impl Archive {
@@ -63,7 +85,15 @@ impl Archive {
     /// not removed.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, eraser: Option<Arc<dyn Eraser>>) -> Self {
-        Self(Arc::new(Inner { store, eraser }))
+        Self(Arc::new(Inner { store, eraser, instance: None }))
+    }
+
+    /// The same for the server of that name: where nothing is left of a recording of its own, there
+    /// is none anywhere.
+    #[must_use]
+    pub fn of(store: Arc<dyn Store>, eraser: Arc<dyn Eraser>, instance: &str) -> Self {
+        let instance = Some(instance.to_owned());
+        Self(Arc::new(Inner { store, eraser: Some(eraser), instance }))
     }
 
     /// The store itself.
@@ -94,12 +124,20 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] when some of it may be there still.
     pub async fn delete(&self, call: &str) -> Result<bool, StoreError> {
-        let Some(detail) = self.0.store.find(call).await? else { return Ok(false) };
-        if detail.summary.ended_ms.is_none() {
+        let Some(Detail { summary, instance, .. }) = self.0.store.find(call).await? else {
             return Ok(false);
+        };
+        let Some(ended_ms) = summary.ended_ms else { return Ok(false) };
+        let at = Cursor { started_ms: summary.started_ms, call: call.to_owned() };
+        let doomed = Doomed { at, ended_ms, instance, recording: summary.recording };
+        match self.0.remove(&doomed, false).await? {
+            Outcome::Removed => Ok(true),
+            Outcome::Gone => Ok(false),
+            Outcome::Elsewhere => Err(StoreError::Refused(format!(
+                "its recording is not here, but in the folder of the server {}: remove it there",
+                doomed.instance
+            ))),
         }
-        let recording = detail.summary.recording;
-        self.0.remove(&Doomed { call: call.to_owned(), recording }).await
     }
 
     /// Removes the calls that are not kept. Gives their number.
@@ -154,32 +192,62 @@ async fn sweep(archive: &Weak<Inner>, config: &StoreConfig) -> Option<Result<(),
 
 impl Inner {
     async fn sweep(&self, keep: &Keep) -> Result<u64, StoreError> {
-        let mut removed = 0;
+        // What is too old and stays, as it cannot be removed, is not to keep the rest from going.
+        let Keep { since_ms, bytes, calls } = *keep;
+        let old = self.pass(&Keep { since_ms, ..Keep::default() }).await?;
+        let rest = self.pass(&Keep { bytes, calls, ..Keep::default() }).await?;
+        Ok(old + rest)
+    }
+
+    async fn pass(&self, keep: &Keep) -> Result<u64, StoreError> {
+        let (mut removed, mut stuck) = (0, 0_u64);
+        let mut after: Option<Cursor> = None;
         loop {
-            let doomed = self.store.doomed(keep).await?;
-            let before = removed;
+            let doomed = self.store.doomed(keep, after.as_ref()).await?;
+            let Some(last) = doomed.last() else { break };
             for call in &doomed {
-                match self.remove(call).await {
-                    Ok(was_there) => removed += u64::from(was_there),
-                    Err(error @ StoreError::Refused(_)) => warn!(%error, "a call is not removed"),
+                // A server that has not done it for so long is gone.
+                let is_gone = keep.since_ms.is_some_and(|it| call.ended_ms < it - LEFT_MS);
+                match self.remove(call, is_gone).await {
+                    Ok(Outcome::Removed) => removed += 1,
+                    Ok(Outcome::Gone | Outcome::Elsewhere) => {}
+                    Err(error @ StoreError::Refused(_)) => {
+                        if stuck == 0 {
+                            warn!(call = call.at.call, %error, "an old call is not removed");
+                        }
+                        stuck += 1;
+                    }
                     Err(error) => return Err(error),
                 }
             }
-            // What could not be removed would be named again and again.
-            if removed == before {
-                return Ok(removed);
-            }
+            after = Some(last.at.clone());
         }
+        if stuck > 1 {
+            warn!(calls = stuck, "old calls are not removed, as their recordings cannot be");
+        }
+        Ok(removed)
     }
 
-    /// The recording goes first: without its call nobody would find it.
-    async fn remove(&self, doomed: &Doomed) -> Result<bool, StoreError> {
-        if let Some(recording) = &doomed.recording {
-            let nobody = || StoreError::Refused("its recording cannot be removed".to_owned());
-            let eraser = self.eraser.as_ref().ok_or_else(nobody)?;
-            eraser.erase(recording).await.map_err(StoreError::Refused)?;
-            self.store.set_recording(&doomed.call, None).await?;
+    /// The recording goes first: without its call nobody would find it. One that is not here is
+    /// left to the server that has it, unless that one is gone.
+    async fn remove(&self, doomed: &Doomed, is_gone: bool) -> Result<Outcome, StoreError> {
+        let Doomed { at, instance, recording, .. } = doomed;
+        if self.eraser.is_none() && recording.is_some() {
+            return Err(StoreError::Refused("its recording cannot be removed".to_owned()));
         }
-        self.store.delete(&doomed.call).await
+        if let Some(eraser) = &self.eraser {
+            let erased = eraser.erase(&at.call, recording.as_ref()).await;
+            let was_here = erased.map_err(StoreError::Refused)?;
+            let is_in_folder = recording.as_ref().is_some_and(Recording::is_in_folder);
+            let is_own = self.instance.as_ref().is_some_and(|own| own == instance);
+            if is_in_folder && !was_here && !is_own && !is_gone {
+                return Ok(Outcome::Elsewhere);
+            }
+        }
+        if recording.is_some() {
+            self.store.set_recording(&at.call, None).await?;
+        }
+        let is_removed = self.store.delete(&at.call).await?;
+        Ok(if is_removed { Outcome::Removed } else { Outcome::Gone })
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use voice_bot_core::record::EndReason;
+pub(super) use told::{Ended, Told};
 
-use super::batch::{Batch, CallRow, Recording, RowOf, Sample};
+use super::batch::{Batch, CallRow, Recording, RowOf, Said, Sample};
 use super::keeper::About;
+
+mod told;
 
 /// Bytes of words, notes and samples that may wait: a quarter of an hour of 200 calls.
 pub(super) const ITEM_BYTES: usize = 64 * 1024 * 1024;
@@ -16,63 +18,14 @@ pub(super) const CALLS: usize = 20_000;
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// Words, notes or samples of one call in a batch.
 const OF_ONE_CALL: usize = 4000;
+/// Calls, amended records and recordings in a batch, of each.
+const OF_ONE_KIND: usize = 500;
 /// What a row takes beside its text.
 const ROW_BYTES: usize = 64;
 /// Bytes of a call's words that are searched.
 const SEARCHED_BYTES: usize = 256 * 1024;
 /// Medians of depths are told in steps of that many milliseconds.
 const DEPTH_STEP: i64 = 10;
-
-/// What a keeper is told.
-#[derive(Debug, Clone)]
-pub(super) enum Told {
-    /// A call was let in.
-    Admitted(About),
-    /// Its audio is connected.
-    Began(About),
-    /// It has a session of that engine.
-    Engine(Arc<str>, Arc<str>),
-    /// A word is heard at that millisecond.
-    Word(Arc<str>, i64, String),
-    /// Something happened at that millisecond.
-    Note(Arc<str>, i64, &'static str, String),
-    /// How it stood at that second.
-    Sample(Arc<str>, i64, Sample),
-    /// How long it has held sessions of engines, in milliseconds.
-    Used(Arc<str>, i64),
-    /// It is over.
-    Ended(Box<Ended>),
-    /// The record of one that is over is this, as JSON.
-    Amended(Arc<str>, String),
-    /// Its recording is there.
-    Recorded(Arc<str>, Recording),
-}
-
-impl Told {
-    /// Whether it may be lost where there is no room.
-    pub(super) const fn is_item(&self) -> bool {
-        match self {
-            Self::Word(..) | Self::Note(..) | Self::Sample(..) | Self::Used(..) => true,
-            Self::Admitted(_)
-            | Self::Began(_)
-            | Self::Engine(..)
-            | Self::Ended(_)
-            | Self::Amended(..)
-            | Self::Recorded(..) => false,
-        }
-    }
-}
-
-/// The end of a call.
-#[derive(Debug, Clone)]
-pub(super) struct Ended {
-    pub(super) about: About,
-    pub(super) reason: EndReason,
-    pub(super) duration_ms: i64,
-    pub(super) words: i64,
-    pub(super) first_audio_ms: Option<i64>,
-    pub(super) record: String,
-}
 
 /// One call that is followed.
 #[derive(Debug, Default)]
@@ -85,6 +38,7 @@ struct Followed {
     words: Vec<RowOf<String>>,
     notes: Vec<RowOf<(&'static str, String)>>,
     samples: Vec<RowOf<Sample>>,
+    heard: Vec<RowOf<Said>>,
     next_word: i64,
     next_note: i64,
     said: String,
@@ -100,6 +54,8 @@ pub(super) struct Backlog {
     due: VecDeque<Arc<str>>,
     amended: Vec<(Arc<str>, String)>,
     recordings: Vec<(Arc<str>, Recording)>,
+    /// What was said in calls that are over and written.
+    late: Vec<RowOf<Said>>,
     /// Of words, notes and samples, those that are being written included.
     bytes: usize,
     room: usize,
@@ -115,6 +71,7 @@ impl Backlog {
             due: VecDeque::new(),
             amended: Vec::new(),
             recordings: Vec::new(),
+            late: Vec::new(),
             bytes: 0,
             room,
             lost: 0,
@@ -142,6 +99,7 @@ impl Backlog {
                 }
             }
             Told::Word(call, at_ms, word) => self.word(&call, at_ms, word, now_ms),
+            Told::Heard(heard) => self.heard(*heard, now_ms),
             Told::Note(call, at_ms, kind, text) => self.note(&call, at_ms, (kind, text), now_ms),
             Told::Sample(call, at_s, sample) => self.sample(&call, at_s, sample, now_ms),
             Told::Used(call, engine_ms) => {
@@ -157,7 +115,7 @@ impl Backlog {
                     self.lost += 1;
                 }
             }
-            Told::Recorded(call, recording) => {
+            Told::Recorded(call, recording, _) => {
                 if self.recordings.len() < CALLS {
                     self.recordings.push((call, recording));
                 } else {
@@ -176,7 +134,8 @@ impl Backlog {
 
     /// Whether something is to be written.
     pub(super) fn is_due(&self) -> bool {
-        !(self.due.is_empty() && self.amended.is_empty() && self.recordings.is_empty())
+        let is_idle = self.due.is_empty() && self.late.is_empty();
+        !(is_idle && self.amended.is_empty() && self.recordings.is_empty())
     }
 
     /// What waits, in bytes.
@@ -191,20 +150,18 @@ impl Backlog {
 
     /// What waits in memory and would be lost with it.
     pub(super) fn waiting(&self) -> u64 {
-        let items = |f: &Followed| f.words.len() + f.notes.len() + f.samples.len();
+        let items = |f: &Followed| f.words.len() + f.notes.len() + f.samples.len() + f.heard.len();
         let waiting: usize = self.calls.values().map(items).sum();
-        (waiting + self.due.len() + self.amended.len() + self.recordings.len()) as u64
+        (waiting + self.late.len() + self.due.len() + self.amended.len() + self.recordings.len())
+            as u64
     }
 
     /// The next batch, the oldest first.
     pub(super) fn next_batch(&mut self) -> Batch {
-        let mut batch = Batch {
-            amended: std::mem::take(&mut self.amended),
-            recordings: std::mem::take(&mut self.recordings),
-            ..Batch::default()
-        };
-        let mut bytes = 0;
+        let mut batch = Batch { heard: first_of(&mut self.late), ..Batch::default() };
+        let mut bytes = weight(&batch);
         while bytes < BATCH_BYTES
+            && batch.calls.len() < OF_ONE_KIND
             && let Some(call) = self.due.pop_front()
         {
             let Some(followed) = self.calls.get_mut(&call) else { continue };
@@ -216,6 +173,8 @@ impl Backlog {
                 self.calls.remove(&call);
             }
         }
+        batch.amended = written(&mut self.amended, &self.calls);
+        batch.recordings = written(&mut self.recordings, &self.calls);
         batch
     }
 
@@ -276,6 +235,27 @@ impl Backlog {
         let (call, seq) = (Arc::clone(call), followed.next_word);
         followed.next_word += 1;
         followed.words.push(RowOf { call, seq, at_ms, what: word });
+    }
+
+    fn heard(&mut self, mut heard: RowOf<Said>, now_ms: i64) {
+        let bytes = heard.what.text.len() + ROW_BYTES;
+        heard.what.is_late = !self.calls.contains_key(&heard.call);
+        if heard.what.is_late {
+            if self.bytes + bytes > self.room {
+                self.lost += 1;
+                return;
+            }
+            self.bytes += bytes;
+            return self.late.push(heard);
+        }
+        let Some(followed) = self.room_for(&heard.call, bytes, now_ms) else { return };
+        let Followed { row, said, .. } = followed;
+        let searched = if row.ended_ms.is_some() { &mut row.found_by } else { said };
+        if searched.len() + heard.what.text.len() < SEARCHED_BYTES {
+            searched.push(' ');
+            searched.push_str(&heard.what.text.to_lowercase());
+        }
+        followed.heard.push(heard);
     }
 
     fn note(&mut self, call: &Arc<str>, at_ms: i64, what: (&'static str, String), now_ms: i64) {
@@ -344,7 +324,8 @@ impl Followed {
     }
 
     const fn has_items(&self) -> bool {
-        !(self.words.is_empty() && self.notes.is_empty() && self.samples.is_empty())
+        let has_more = !(self.samples.is_empty() && self.heard.is_empty());
+        has_more || !(self.words.is_empty() && self.notes.is_empty())
     }
 
     /// Puts it as it stands into a batch, with what fits of its items. Gives their bytes.
@@ -357,6 +338,7 @@ impl Followed {
         batch.words.extend(first_of(&mut self.words));
         batch.notes.extend(first_of(&mut self.notes));
         batch.samples.extend(first_of(&mut self.samples));
+        batch.heard.extend(first_of(&mut self.heard));
         batch.calls.push((self.row.clone(), std::mem::replace(&mut self.is_new, false)));
         let record = self.row.record.as_ref().map_or(0, String::len);
         weight(batch) - before + record + self.row.found_by.len() + 4 * ROW_BYTES
@@ -373,6 +355,16 @@ impl Followed {
     }
 }
 
+/// What waits of calls that are written, with this batch at the latest: of others nothing is there
+/// yet that could be changed.
+fn written<T>(
+    waiting: &mut Vec<(Arc<str>, T)>,
+    calls: &BTreeMap<Arc<str>, Followed>,
+) -> Vec<(Arc<str>, T)> {
+    let is_written = |call: &Arc<str>| calls.get(call).is_none_or(|followed| !followed.is_due);
+    waiting.extract_if(.., |(call, _)| is_written(call)).take(OF_ONE_KIND).collect()
+}
+
 fn first_of<T>(items: &mut Vec<T>) -> Vec<T> {
     let rest = items.split_off(items.len().min(OF_ONE_CALL));
     std::mem::replace(items, rest)
@@ -382,7 +374,8 @@ fn first_of<T>(items: &mut Vec<T>) -> Vec<T> {
 fn weight(batch: &Batch) -> usize {
     let words: usize = batch.words.iter().map(|row| row.what.len() + ROW_BYTES).sum();
     let notes: usize = batch.notes.iter().map(|row| row.what.1.len() + ROW_BYTES).sum();
-    words + notes + batch.samples.len() * 2 * ROW_BYTES
+    let heard: usize = batch.heard.iter().map(|row| row.what.text.len() + ROW_BYTES).sum();
+    words + notes + heard + batch.samples.len() * 2 * ROW_BYTES
 }
 
 #[cfg(test)]

@@ -100,6 +100,17 @@ impl From<&Snapshot> for Sample {
     }
 }
 
+/// What a caller said without a pause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// When that was over, in milliseconds since the call began.
+    pub until_ms: i64,
+    /// The words.
+    pub text: String,
+    /// It became known when the call was over and written.
+    pub is_late: bool,
+}
+
 /// Where the recording of a call is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recording {
@@ -109,6 +120,14 @@ pub struct Recording {
     pub format: String,
     /// Its length in bytes.
     pub bytes: i64,
+}
+
+impl Recording {
+    /// Whether it lies in a folder of the server that had the call, rather than in S3.
+    #[must_use]
+    pub fn is_in_folder(&self) -> bool {
+        !self.place.contains("://")
+    }
 }
 
 /// What is written at once.
@@ -122,6 +141,8 @@ pub struct Batch {
     pub notes: Vec<RowOf<(&'static str, String)>>,
     /// How calls stood.
     pub samples: Vec<RowOf<Sample>>,
+    /// What callers said; nothing of a call that is not there.
+    pub heard: Vec<RowOf<Said>>,
     /// Records of ended calls that are replaced, as JSON.
     pub amended: Vec<(Arc<str>, String)>,
     /// Recordings of calls.
@@ -135,10 +156,10 @@ impl Batch {
         self.calls.len() + self.items() + self.amended.len() + self.recordings.len()
     }
 
-    /// Words, notes and samples in it.
+    /// Words, notes, samples and utterances in it.
     #[must_use]
     pub const fn items(&self) -> usize {
-        self.words.len() + self.notes.len() + self.samples.len()
+        self.words.len() + self.notes.len() + self.samples.len() + self.heard.len()
     }
 
     /// Whether there is nothing in it.
@@ -154,6 +175,7 @@ impl Batch {
         let first = first.or_else(|| self.words.first().map(|row| Arc::clone(&row.call)));
         let first = first.or_else(|| self.notes.first().map(|row| Arc::clone(&row.call)));
         let first = first.or_else(|| self.samples.first().map(|row| Arc::clone(&row.call)));
+        let first = first.or_else(|| self.heard.first().map(|row| Arc::clone(&row.call)));
         let first = first.or_else(|| self.amended.first().map(|(call, _)| Arc::clone(call)));
         let first = first.or_else(|| self.recordings.first().map(|(call, _)| Arc::clone(call)));
         let Some(first) = first else { return (self, Self::default()) };
@@ -162,6 +184,7 @@ impl Batch {
             words: self.words.extract_if(.., |row| row.call == first).collect(),
             notes: self.notes.extract_if(.., |row| row.call == first).collect(),
             samples: self.samples.extract_if(.., |row| row.call == first).collect(),
+            heard: self.heard.extract_if(.., |row| row.call == first).collect(),
             amended: self.amended.extract_if(.., |(call, _)| *call == first).collect(),
             recordings: self.recordings.extract_if(.., |(call, _)| *call == first).collect(),
         };

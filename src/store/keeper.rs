@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use tracing::warn;
 use voice_bot_core::call::Snapshot;
@@ -14,7 +14,7 @@ use voice_bot_core::record::CallRecord;
 use self::work::Work;
 use super::backlog::{Backlog, Ended, ITEM_BYTES, Told};
 use super::batch::millis;
-use super::{Note, Recording, Sample, Store, unix_ms};
+use super::{Note, Recording, RowOf, Said, Sample, Store, unix_ms};
 
 mod work;
 
@@ -112,6 +112,15 @@ impl Keeper {
         self.tell(Told::Word(Arc::clone(call), millis(at), clean(word)));
     }
 
+    /// The caller has said this, from and until so long after the call's beginning: their utterance
+    /// of that number, from 0. The call may be over.
+    pub fn heard(&self, call: &str, number: u64, at: Duration, until: Duration, text: &str) {
+        let seq = i64::try_from(number).unwrap_or(i64::MAX);
+        let said = Said { until_ms: millis(until), text: clean(text), is_late: false };
+        let row = RowOf { call: clean(call).into(), seq, at_ms: millis(at), what: said };
+        self.tell(Told::Heard(Box::new(row)));
+    }
+
     /// Something happened so long after the call's beginning.
     pub fn note(&self, call: &Arc<str>, at: Duration, note: Note) {
         self.tell(Told::Note(Arc::clone(call), millis(at), note.kind, clean(&note.text)));
@@ -148,11 +157,18 @@ impl Keeper {
         self.tell(Told::Amended(record.id.as_str().into(), json));
     }
 
-    /// Its recording is there.
-    pub fn recorded(&self, call: &str, recording: Recording) {
+    /// Its recording is there. What it gives comes true once that is written, and never if it is
+    /// lost.
+    pub fn recorded(
+        &self,
+        call: &str,
+        recording: Recording,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let noted = Arc::new(Notify::new());
         let Recording { place, format, bytes } = recording;
         let recording = Recording { place: clean(&place), format: clean(&format), bytes };
-        self.tell(Told::Recorded(clean(call).into(), recording));
+        self.tell(Told::Recorded(clean(call).into(), recording, Arc::clone(&noted)));
+        async move { noted.notified().await }
     }
 
     /// What became of what was to be kept.

@@ -39,9 +39,9 @@ impl Note {
     }
 }
 
-/// The phase's name, as the control API and its watchers have it, and why it was come to.
+/// The phase's name, and why it was come to.
 fn of_phase(phase: Phase) -> String {
-    let name = phase_name(phase);
+    let name = phase.name();
     match phase {
         Phase::Recovering(reason) | Phase::Draining(reason) | Phase::Ended(reason) => {
             format!("{name}: {reason}")
@@ -49,19 +49,6 @@ fn of_phase(phase: Phase) -> String {
         Phase::Starting | Phase::Waiting | Phase::Priming | Phase::Live | Phase::Held => {
             name.to_owned()
         }
-    }
-}
-
-const fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Starting => "starting",
-        Phase::Waiting => "waiting",
-        Phase::Priming => "priming",
-        Phase::Live => "live",
-        Phase::Held => "held",
-        Phase::Recovering(_) => "recovering",
-        Phase::Draining(_) => "draining",
-        Phase::Ended(_) => "ended",
     }
 }
 

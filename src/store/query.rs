@@ -170,12 +170,16 @@ pub struct Detail {
     pub summary: Summary,
     /// Its words: when each is heard, in milliseconds since the call began, and who says it.
     pub words: Vec<(i64, String, String)>,
+    /// What the caller said: from when to when, in milliseconds since the call began.
+    pub heard: Vec<(i64, i64, String)>,
     /// What else happened: when, its kind, and what is to be said of it.
     pub notes: Vec<(i64, String, String)>,
     /// How it stood, by the second.
     pub samples: Vec<(i64, Sample)>,
     /// Its record, if it has ended.
     pub record: Option<Value>,
+    /// The server that has it.
+    pub instance: String,
 }
 
 impl Detail {
@@ -198,24 +202,30 @@ impl Detail {
         detail
     }
 
-    /// Its lines, in order.
+    /// Its lines, in order; those of the bot with each word and when it is heard.
     #[must_use]
     pub fn transcript(&self) -> Vec<Value> {
-        let mut lines = Vec::new();
-        for who in ["bot", "caller"] {
-            let mut transcript = Transcript::with_room(TRANSCRIPT_BYTES);
-            for (at_ms, _, word) in self.words.iter().filter(|(_, whose, _)| whose == who) {
-                let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());
-                transcript.push(word, at);
+        let mut transcript = Transcript::with_room(TRANSCRIPT_BYTES);
+        let mut words: Vec<Vec<Value>> = Vec::new();
+        for (at_ms, _, word) in &self.words {
+            let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());
+            transcript.push(word, at);
+            words.resize_with(transcript.lines().len(), Vec::new);
+            if let Some(line) = words.last_mut().filter(|_| !transcript.is_cut()) {
+                line.push(json!({"at_ms": at_ms, "text": word}));
             }
-            lines.extend(transcript.lines().iter().map(|line| {
-                let (at_ms, until_ms) = (millis(line.at), millis(line.until));
-                (
-                    at_ms,
-                    json!({"at_ms": at_ms, "until_ms": until_ms, "who": who, "text": line.text}),
-                )
-            }));
         }
+        let line = |at_ms: i64, until_ms: i64, who, text: &str| {
+            (at_ms, json!({"at_ms": at_ms, "until_ms": until_ms, "who": who, "text": text}))
+        };
+        let bot = transcript.lines().iter().zip(words).map(|(it, words)| {
+            let (at_ms, mut line) = line(millis(it.at), millis(it.until), "bot", &it.text);
+            line["words"] = words.into();
+            (at_ms, line)
+        });
+        let caller = self.heard.iter();
+        let caller = caller.map(|(at_ms, until_ms, text)| line(*at_ms, *until_ms, "caller", text));
+        let mut lines: Vec<_> = bot.chain(caller).collect();
         lines.sort_by_key(|(at_ms, _)| *at_ms);
         lines.into_iter().map(|(_, line)| line).collect()
     }

@@ -7,13 +7,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, ConnectOptions as _, Executor as _};
+use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::task::spawn_blocking;
 use url::Url;
 
-use super::{Batch, Detail, Doomed, Keep, Page, Query, Recording, Store, StoreError};
+use self::connections::Connections;
+use super::{Batch, Cursor, Detail, Doomed, Keep, Page, Query, Recording, Store, StoreError};
 use crate::config::StorePlace;
 
+mod connections;
 mod read;
 mod retain;
 mod write;
@@ -27,14 +29,16 @@ const READERS: u32 = 4;
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
                        PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
 /// The schema, step by step; a step that was released is never changed.
-const STEPS: [(i64, &str, &str); 1] =
-    [(1, "calls", include_str!("../../migrations/0001_calls.sql"))];
+const STEPS: [(i64, &str, &str); 2] = [
+    (1, "calls", include_str!("../../migrations/0001_calls.sql")),
+    (2, "heard", include_str!("../../migrations/0002_heard.sql")),
+];
 
 /// Calls in an SQL database.
 #[derive(Debug)]
 pub struct SqlStore {
-    writer: AnyPool,
-    readers: AnyPool,
+    writer: Arc<Connections>,
+    readers: Arc<Connections>,
     file: Option<PathBuf>,
 }
 
@@ -63,13 +67,13 @@ impl SqlStore {
                     Ok(())
                 })
             });
-            Ok(pool.connect_lazy_with(options))
+            Ok(Arc::new(Connections::new(pool.connect_lazy_with(options), is_lasting)))
         };
         let (url, file) = match place {
             StorePlace::Memory => {
                 let url = "sqlite::memory:".parse().expect("a constant is an address");
                 let only = pool(&url, 1, true)?;
-                return Ok(Self { writer: only.clone(), readers: only, file: None });
+                return Ok(Self { writer: Arc::clone(&only), readers: only, file: None });
             }
             StorePlace::Sqlite(file) => (url_of(file)?, Some(file.clone())),
             StorePlace::Postgres(url) => (url.expose().clone(), None),
@@ -88,13 +92,7 @@ impl SqlStore {
         };
         let steps: Vec<_> = STEPS.iter().map(step).collect();
         let migrator = Migrator { migrations: steps.into(), ..Migrator::DEFAULT };
-        let mut connection = self.writer.acquire().await.map_err(fault)?;
-        let outcome = migrator.run_direct(&mut *connection).await;
-        // After an error it may still hold the lock that keeps two servers from doing this at once.
-        if outcome.is_err() {
-            drop(connection.close().await);
-        }
-        outcome.map_err(of_migration)
+        self.writer.with(async |connection| migrator.run_direct(connection).await).await
     }
 }
 
@@ -108,23 +106,27 @@ impl Store for SqlStore {
         instance: &'a str,
         now_ms: i64,
     ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Box::pin(async move { self.close_open(instance, now_ms).await.map_err(fault) })
+        Box::pin(self.writer.with(async move |it| write::close_open(it, instance, now_ms).await))
     }
 
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.put(batch).await.map_err(fault) })
+        Box::pin(self.writer.with(async move |it| write::put(it, batch).await))
     }
 
     fn list<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Page, StoreError>> {
-        Box::pin(async move { self.page(query).await.map_err(fault) })
+        Box::pin(self.readers.with(async move |it| read::page(it, query).await))
     }
 
     fn find<'a>(&'a self, call: &'a str) -> BoxFuture<'a, Result<Option<Detail>, StoreError>> {
-        Box::pin(async move { self.detail(call).await.map_err(fault) })
+        Box::pin(self.readers.with(async move |it| read::detail(it, call).await))
     }
 
-    fn doomed<'a>(&'a self, keep: &'a Keep) -> BoxFuture<'a, Result<Vec<Doomed>, StoreError>> {
-        Box::pin(async move { self.not_kept(keep).await.map_err(fault) })
+    fn doomed<'a>(
+        &'a self,
+        keep: &'a Keep,
+        after: Option<&'a Cursor>,
+    ) -> BoxFuture<'a, Result<Vec<Doomed>, StoreError>> {
+        Box::pin(self.readers.with(async move |it| retain::not_kept(it, keep, after).await))
     }
 
     fn set_recording<'a>(
@@ -132,14 +134,11 @@ impl Store for SqlStore {
         call: &'a str,
         recording: Option<&'a Recording>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let mut connection = self.writer.acquire().await.map_err(fault)?;
-            write::recording(&mut connection, call, recording).await.map_err(fault)
-        })
+        Box::pin(self.writer.with(async move |it| write::recording(it, call, recording).await))
     }
 
     fn delete<'a>(&'a self, call: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move { self.remove(call).await.map_err(fault) })
+        Box::pin(self.writer.with(async move |it| write::remove(it, call).await))
     }
 }
 

@@ -58,6 +58,8 @@ pub enum Direction {
     Inbound,
     /// The bot called somebody.
     Outbound,
+    /// Somebody talks from a browser or another program, by its microphone.
+    Browser,
 }
 
 impl Direction {
@@ -67,6 +69,7 @@ impl Direction {
         match self {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
+            Self::Browser => "browser",
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{Instrument, error, info, info_span, trace, warn};
-use voice_bot_core::call::{self, Call, Control, Event, Snapshot};
+use voice_bot_core::call::{self, Call, Control, Snapshot};
 use voice_bot_core::id::{CallId, EngineId, SlotId};
 use voice_bot_core::persona::{Action, Persona, SessionKey};
 use voice_bot_core::pool::EnginePool;
@@ -23,20 +23,23 @@ use super::open::open;
 use super::probes;
 use super::reports::Reports;
 use super::standby::Standby;
-use super::{About, Notes, Overview, Refusal, Request, Settings};
+use super::{About, Happenings, Notes, Overview, Refusal, Request, RunningCall, Settings};
 use crate::config::EventKind;
-use crate::driver::{Driver, Observers, Order};
+use crate::driver::{Driver, Happening, Observers, Order};
 use crate::engine::{BoxFuture, Engine};
 use crate::port::CallerPort;
 use crate::recordings::Recordings;
-use crate::store::Keeper;
+use crate::store::{Keeper, unix_ms};
 use crate::tape::Tapes;
+use crate::transcription::Transcription;
 use crate::webhooks::Webhooks;
 
 /// How often it is looked whether sessions are to be prepared, besides when something has changed.
 const PREPARE_EVERY: Duration = Duration::from_secs(1);
 /// Orders that may wait for one call.
 const ORDERS: usize = 16;
+/// Events of a call that who follows it may be behind before some are missed.
+const OWN_EVENTS: usize = 64;
 /// Who may wait for the record of one call.
 const WAITING: usize = 8;
 /// Finished calls that are remembered.
@@ -53,6 +56,7 @@ struct Admitted {
 struct Running {
     about: About,
     persona: String,
+    began_ms: i64,
     orders: mpsc::Sender<Order>,
     snapshot: watch::Receiver<Option<Snapshot>>,
     /// Who wants its record.
@@ -91,6 +95,7 @@ pub(super) struct Board {
     webhooks: Option<Webhooks>,
     notes: Notes,
     keeper: Option<Keeper>,
+    transcription: Option<Transcription>,
     admitted: BTreeMap<CallId, Admitted>,
     /// How long a call has to connect, and one that waits to ask again.
     reserve: Duration,
@@ -102,7 +107,7 @@ pub(super) struct Board {
     news: mpsc::UnboundedSender<News>,
     /// For the drivers' use; weak, so that the task ends when nobody asks any more.
     requests: mpsc::WeakSender<Request>,
-    events: broadcast::Sender<(CallId, Event)>,
+    events: broadcast::Sender<Happening>,
 }
 
 impl Board {
@@ -111,7 +116,7 @@ impl Board {
         settings: Settings,
         mut inbox: mpsc::Receiver<Request>,
         requests: mpsc::WeakSender<Request>,
-        events: broadcast::Sender<(CallId, Event)>,
+        events: broadcast::Sender<Happening>,
     ) {
         let (news, mut told) = mpsc::unbounded_channel();
         let waits = !settings.pool.ring.is_zero() || settings.pool.queue > 0;
@@ -143,7 +148,7 @@ impl Board {
     fn new(
         settings: Settings,
         requests: mpsc::WeakSender<Request>,
-        events: broadcast::Sender<(CallId, Event)>,
+        events: broadcast::Sender<Happening>,
         news: mpsc::UnboundedSender<News>,
     ) -> Self {
         let mut pool = EnginePool::new(settings.pool);
@@ -166,6 +171,7 @@ impl Board {
             webhooks: settings.webhooks,
             notes: settings.notes,
             keeper: settings.keeper,
+            transcription: settings.transcription,
             admitted: BTreeMap::new(),
             reserve: settings.pool.reserve,
             absent: settings.pool.absent,
@@ -228,6 +234,11 @@ impl Board {
                 self.forget_absent(now);
                 answer(reply, self.running.len() + self.admitted.len());
             }
+            Request::Running(reply) => answer(reply, self.running_calls()),
+            Request::Watch(call, reply) => {
+                let shown = self.running.get(&call).map(|running| running.snapshot.clone());
+                answer(reply, shown);
+            }
             Request::Standing(reply) => answer(reply, self.standing(now)),
             Request::Overview(reply) => answer(reply, self.overview(now)),
             Request::Finished(call, record) => self.finish(&call, record),
@@ -250,7 +261,7 @@ impl Board {
         persona: Persona,
         caller: CallerPort,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Happenings, Refusal> {
         self.has_room(&id, now).inspect_err(|refusal| self.notes.refused(*refusal))?;
         let requests = self.requests.upgrade().ok_or(Refusal::Stopping)?;
         let (persona, about) = match self.admitted.remove(&id) {
@@ -260,12 +271,13 @@ impl Board {
         let span = info_span!("call", id = %id, persona = persona.name);
         let (ordering, orders) = mpsc::channel(ORDERS);
         let (snapshot, shown) = watch::channel(None);
+        let (own, happenings) = broadcast::channel(OWN_EVENTS);
         let (events, acts) = (self.events.clone(), self.acts.clone());
         let (webhooks, keeper) = (self.webhooks.clone(), self.keeper.clone());
         if let Some(keeper) = &keeper {
             keeper.began(about.to_store(&id, &persona.name));
         }
-        let observers = Observers { snapshot, events, acts, webhooks, keeper };
+        let observers = Observers { snapshot, own, events, acts, webhooks, keeper };
         let mut started = about.to_json();
         started["persona"] = persona.name.as_str().into();
         let name = persona.name.clone();
@@ -273,6 +285,8 @@ impl Board {
         let tape = |tapes: &Tapes| tapes.start(&id, &persona, &self.call, now);
         let tape = self.tapes.as_ref().map(tape);
         let reel = self.recordings.as_ref().filter(|_| persona.record).map(|it| it.start(&id));
+        let tap = self.transcription.as_ref().filter(|_| persona.transcribe);
+        let tap = tap.map(|transcription| transcription.listen(&id, now));
         let call = Call::new(id.clone(), persona, self.call.clone(), now);
         let opener = {
             let (id, requests) = (id.clone(), self.requests.clone());
@@ -281,9 +295,10 @@ impl Board {
             })
         };
         let driver = Driver::new(id.clone(), call, caller, opener, orders, observers);
-        let driver = driver.with_tape(tape).with_reel(reel);
-        let (snapshot, waiting) = (shown, Vec::new());
-        let running = Running { about, persona: name, orders: ordering, snapshot, waiting };
+        let driver = driver.with_tape(tape).with_reel(reel).with_tap(tap);
+        let (snapshot, waiting, began_ms) = (shown, Vec::new(), unix_ms());
+        let running =
+            Running { about, persona: name, began_ms, orders: ordering, snapshot, waiting };
         self.running.insert(id.clone(), running);
         tokio::spawn(async move {
             let record = tokio::spawn(driver.run().instrument(span)).await;
@@ -293,7 +308,7 @@ impl Board {
             // Without a switchboard nobody wants the record.
             drop(requests.send(Request::Finished(id, record.ok().map(Box::new))).await);
         });
-        Ok(())
+        Ok(happenings)
     }
 
     /// Hands a running call an order; false when it does not run. A call takes its orders within a
@@ -326,6 +341,17 @@ impl Board {
 
     fn record(&self, call: &CallId) -> Option<CallRecord> {
         self.finished.iter().rev().find(|record| record.id == *call).cloned()
+    }
+
+    fn running_calls(&self) -> Vec<RunningCall> {
+        let of = |(id, running): (&CallId, &Running)| RunningCall {
+            id: id.clone(),
+            about: running.about.clone(),
+            persona: running.persona.clone(),
+            began_ms: running.began_ms,
+            snapshot: *running.snapshot.borrow(),
+        };
+        self.running.iter().map(of).collect()
     }
 
     fn overview(&self, now: Instant) -> Overview {

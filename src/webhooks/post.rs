@@ -13,7 +13,7 @@ use super::line::About;
 use super::sign::{Signer, unix_time};
 use super::spool::{self, Entry};
 use crate::config::WebhooksConfig;
-use crate::tls;
+use crate::http;
 
 /// How long a connection may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -42,6 +42,8 @@ pub(super) enum Outcome {
 #[derive(Debug, Clone)]
 pub(super) struct Poster {
     client: reqwest::Client,
+    /// The same for receivers on this machine.
+    near: reqwest::Client,
     signer: Arc<Signer>,
     dir: Arc<Path>,
 }
@@ -53,14 +55,15 @@ impl Poster {
         signer: Signer,
         dir: Arc<Path>,
     ) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("voice-bot/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_DEADLINE.min(config.timeout))
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
-            .build()?;
-        Ok(Self { client, signer: Arc::new(signer), dir })
+        let [client, near] = [http::client(), http::client().no_proxy()].map(|builder| {
+            builder
+                .user_agent(concat!("voice-bot/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(CONNECT_DEADLINE.min(config.timeout))
+                .timeout(config.timeout)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+        });
+        Ok(Self { client: client?, near: near?, signer: Arc::new(signer), dir })
     }
 
     /// Tries to deliver an event. Its file is removed only once the receiver has taken it.
@@ -92,8 +95,8 @@ impl Poster {
 
     async fn post(&self, id: &str, body: Vec<u8>, to: Url) -> Outcome {
         let second = unix_time().as_secs();
-        let request = self
-            .client
+        let client = if http::is_this_machine(&to) { &self.near } else { &self.client };
+        let request = client
             .post(to)
             .header("content-type", "application/json")
             .header("webhook-id", id)

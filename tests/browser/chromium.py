@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shutil
+import tempfile
+import wave
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +12,8 @@ from playwright.sync_api import sync_playwright
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 WAIT_MS = 10_000
+# Of the speech's length: the parrot needs a moment, and says it all again.
+PAUSE = 1.6
 WIDE, NARROW = (1280, 900), (390, 844)
 
 
@@ -21,9 +25,27 @@ def program():
     return path
 
 
+def with_pauses(folder, speech=ASSETS / "caller.wav"):
+    """A file of that speech, and of as long a pause, in which the parrot answers."""
+    with wave.open(str(speech)) as read:
+        sound, frames = read.readframes(read.getnframes()), read.getparams()
+    path = Path(folder) / "microphone.wav"
+    with wave.open(str(path), "wb") as written:
+        written.setparams(frames)
+        written.writeframes(sound + bytes(int(len(sound) * PAUSE) // 2 * 2))
+    return path
+
+
 @contextlib.contextmanager
-def browser(microphone=ASSETS / "caller.wav"):
-    """Chromium whose microphone plays `microphone`, over and over."""
+def browser(microphone=None):
+    """Chromium whose microphone plays a file over and over; speech and pauses, if none is given."""
+    with tempfile.TemporaryDirectory() as folder:
+        with opened(microphone or with_pauses(folder)) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def opened(microphone):
     arguments = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--disable-dev-shm-usage",
                  "--use-fake-device-for-media-stream",
                  f"--use-file-for-fake-audio-capture={microphone}"]

@@ -1,7 +1,9 @@
 """What the dashboard's tests talk to: its mock, or, with DASHBOARD_URL, a running voice-bot."""
 
+import contextlib
 import json
 import os
+import subprocess
 import sys
 import time
 import urllib.error
@@ -62,6 +64,41 @@ def mock(*flags):
     """The mock as a program; use it in `with`."""
     port = programs.free_port()
     return programs.Program([sys.executable, MOCK, "--port", port, *flags], port)
+
+
+PERSONA = """name = "{name}"
+voice = "NATF2.pt"
+prompt = "You are a friendly assistant, and brief."
+record = true
+"""
+
+
+def voice_bot(folder, token=""):
+    """voice-bot with three demo engines; its calls are recorded. Use it in `with`."""
+    (folder / "personas").mkdir()
+    for name in ("assistant", "storyteller"):
+        (folder / f"personas/{name}.toml").write_text(PERSONA.format(name=name))
+    (folder / "voice-bot.toml").write_text(f"[personas]\nedit = {'false' if token else 'true'}\n")
+    env = {"VOICE_BOT_API_TOKEN": token} if token else {}
+    port = programs.free_port()
+    return programs.voice_bot("serve", "--demo", "3", "--port", port, port=port, cwd=folder,
+                              env=env)
+
+
+@contextlib.contextmanager
+def dial(server, folder):
+    """A caller who says a sentence, and then stays on the line."""
+    command = [programs.binary(), "dial", "--webhook", f"{server.url}/twiml", "--tail", "500",
+               "--wav", programs.ROOT / "assets/caller.wav"]
+    env = {key: value for key, value in os.environ.items()
+           if not key.startswith(programs.SETTINGS)}
+    with open(folder / "dial.log", "w") as log:
+        running = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, env=env)
+        try:
+            yield
+        finally:
+            running.terminate()
+            running.wait(10)
 
 
 def given():

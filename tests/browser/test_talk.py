@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-import dashboard_server as servers
-from chromium import Visit, browser
+from chromium import Visit
 
 # A parrot answers about a second late; some words of the microphone's file have come by then.
 TALK_S = 6
@@ -19,30 +18,40 @@ OTHER_RATE = """
     };"""
 
 
-@pytest.fixture(scope="module")
-def server():
-    if servers.given():
-        yield servers.given()
-        return
-    with servers.mock() as program:
-        yield servers.Server(f"http://127.0.0.1:{program.port}", mock=True)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
-
-
-def only_mock(server):
-    if not server.mock:
-        pytest.skip("the mock alone fails on demand")
-
-
 def counts(visit):
     """What the page has sent and played."""
     return visit.page.evaluate("() => ({...voiceBotLine.counts, ...voiceBotLine.mouth,"
                                " rate: voiceBotLine.sound.rate})")
+
+
+def test_a_newcomer_talks_is_heard_hears_the_parrot_and_finds_the_call(server, chromium):
+    """The whole way, by what a reader sees and clicks, from the first page on."""
+    with Visit(chromium, server) as visit:
+        page = visit.page
+        page.goto(server.url)
+        page.get_by_role("button", name="Talk", exact=True).click()
+        page.get_by_role("button", name="Hang up").wait_for()
+        page.get_by_text("This call is recorded.").wait_for()
+        visit.until("() => voiceBotLine.ear > -45")
+        visit.until("() => voiceBotLine.mouth.dbfs > -45", ms=20_000)
+        # It has repeated what it has heard, and says so.
+        visit.find(".turn.bot p").get_by_text("You said").wait_for(timeout=30_000)
+        page.wait_for_timeout(3000)
+        page.get_by_role("button", name="Hang up").click()
+        page.get_by_role("link", name="See and hear this call").wait_for()
+        call = page.evaluate("() => voiceBotLine.call")
+        server.wait(lambda: server.api(f"calls/{call}")["recording"])
+        page.get_by_role("link", name="History").click()
+        row = visit.find(f'tr[data-call="{call}"]')
+        row.get_by_text("the caller hung up").last.wait_for()
+        row.get_by_role("link").first.click()
+        visit.find(".turn.bot").get_by_text("You said").wait_for()
+        page.get_by_role("button", name="Play", exact=True).click()
+        visit.until("() => document.querySelector('audio').currentTime > 2")
+        assert page.evaluate("() => document.querySelector('audio').error") is None
+        assert visit.faults == []
+    peaks = server.api(f"calls/{call}/peaks?points=200")
+    assert max(peaks["caller"]) > 0.05 and max(peaks["bot"]) > 0.05
 
 
 def test_what_is_said_is_heard_answered_shown_and_kept(server, chromium):
@@ -63,13 +72,19 @@ def test_what_is_said_is_heard_answered_shown_and_kept(server, chromium):
         visit.hang_up()
         assert visit.faults == []
     kept = server.ended(call)
-    assert (kept["direction"], kept["reason"]) == ("browser", "caller_hung_up")
+    assert (kept["direction"], kept["reason"]) == ("browser", "caller-hung-up")
     assert kept["words"] > 0
     if kept["recording"]:
         peaks = server.api(f"calls/{call}/peaks?points=100")
         assert max(peaks["caller"]) > 0.02 and max(peaks["bot"]) > 0.02
-    if server.mock:
-        heard = server.ask("mock/talks")[call]
+
+
+def test_marks_are_answered_in_order_and_behind_their_sound(mock, chromium):
+    with Visit(chromium, mock) as visit:
+        call = visit.talk(TALK_S)
+        visit.hang_up()
+        mock.ended(call)
+        heard = mock.ask("mock/talks")[call]
         assert heard["wrong_size"] == 0 and heard["loud"] > 20 and heard["hangup"]
         # In order, none twice, and only after the sound before it, which waits in the buffer.
         assert heard["played"] == list(range(len(heard["played"]))) and len(heard["played"]) > 10
@@ -89,15 +104,11 @@ def test_a_device_of_another_rate_sends_and_plays_at_the_same_pace(server, chrom
         assert pace == pytest.approx(50, abs=2.5)
         visit.hang_up()
         assert visit.faults == []
-    if server.mock:
-        heard = server.ask("mock/talks")[call]
-        assert heard["wrong_size"] == 0 and heard["loud"] > 20
-        assert heard["played"] == list(range(len(heard["played"])))
+    assert server.ended(call)["reason"] == "caller-hung-up"
 
 
-def test_the_keypad_and_mute_reach_the_server(server, chromium):
-    only_mock(server)
-    with Visit(chromium, server) as visit:
+def test_the_keypad_and_mute_reach_the_server(mock, chromium):
+    with Visit(chromium, mock) as visit:
         call = visit.talk(2)
         visit.find(".keypad summary").click()
         for digit in "5#":
@@ -105,9 +116,9 @@ def test_the_keypad_and_mute_reach_the_server(server, chromium):
         visit.page.keyboard.press("m")
         visit.page.get_by_role("button", name="Unmute").wait_for()
         visit.until("() => voiceBotLine.ear < -80")
-        loud = server.ask("mock/talks")[call]["loud"]
+        loud = mock.ask("mock/talks")[call]["loud"]
         visit.page.wait_for_timeout(1500)
-        heard = server.ask("mock/talks")[call]
+        heard = mock.ask("mock/talks")[call]
         assert heard["digits"] == "5#"
         assert heard["loud"] <= loud + 2
         visit.hang_up()
@@ -127,17 +138,16 @@ def test_a_call_goes_on_while_one_looks_at_other_pages(server, chromium):
         visit.hang_up()
         visit.find(".in-call").wait_for(state="hidden")
         assert visit.faults == []
-    assert server.ended(call)["reason"] == "caller_hung_up"
+    assert server.ended(call)["reason"] == "caller-hung-up"
 
 
-def test_a_clear_answers_every_mark_and_the_call_goes_on(server, chromium):
-    only_mock(server)
-    server.ask("mock/fault", {"talk": "clear"})
-    with Visit(chromium, server) as visit:
+def test_a_clear_answers_every_mark_and_the_call_goes_on(mock, chromium):
+    mock.ask("mock/fault", {"talk": "clear"})
+    with Visit(chromium, mock) as visit:
         call = visit.talk(4)
         assert counts(visit)["cleared"] == 1
         visit.hang_up()
-        told = server.ask("mock/talks")[call]
+        told = mock.ask("mock/talks")[call]
         # The mock sent a second of sound ahead and a mark behind it, and then the clear.
         assert told["played"][:8] == list(range(8))
         assert max(told["late_ms"][:8]) < 400
@@ -146,10 +156,9 @@ def test_a_clear_answers_every_mark_and_the_call_goes_on(server, chromium):
 @pytest.mark.parametrize("fault, title", [
     ("busy", "The server took no call"), ("refused", "The server took no call"),
     ("cut", "The connection was lost")])
-def test_what_goes_wrong_with_the_call_is_said(server, chromium, fault, title):
-    only_mock(server)
-    server.ask("mock/fault", {"talk": fault})
-    with Visit(chromium, server) as visit:
+def test_what_goes_wrong_with_the_call_is_said(mock, chromium, fault, title):
+    mock.ask("mock/fault", {"talk": fault})
+    with Visit(chromium, mock) as visit:
         visit.go("talk").get_by_role("button", name="Talk", exact=True).click()
         visit.find(".trouble strong").get_by_text(title).wait_for()
         if fault == "refused":
@@ -174,6 +183,80 @@ def test_what_keeps_a_browser_from_talking_is_said(server, chromium, script, tit
         visit.go("talk").get_by_role("button", name="Talk", exact=True).click()
         visit.find(".trouble strong").get_by_text(title).wait_for()
         assert visit.faults == []
+
+
+# Keeps what is opened, and lets one stage of the opening fail or never end.
+OPENED = """
+    window.contexts = [];
+    const Real = AudioContext;
+    window.AudioContext = class extends Real {
+      constructor(options) {
+        super(options);
+        contexts.push(this);
+      }
+      resume() {
+        return window.stuck === "resume" ? new Promise(() => {}) : super.resume();
+      }
+    };
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wish) => {
+      window.microphone = await ask(wish);
+      if (window.stuck === "asked") await new Promise((allow) => { window.allow = allow; });
+      return microphone;
+    };
+    const add = AudioWorklet.prototype.addModule;
+    AudioWorklet.prototype.addModule = function (address) {
+      if (window.stuck === "refused") return Promise.reject(new DOMException("no module"));
+      return window.stuck === "module" ? new Promise(() => {}) : add.call(this, address);
+    };
+    window.stuck = "%s";"""
+GIVEN_BACK = """() => contexts.length > 0 && contexts.every((one) => one.state === "closed")
+    && microphone.getTracks().every((track) => track.readyState === "ended")"""
+
+
+def opening(visit):
+    """Calls, and waits until the microphone is on."""
+    visit.go("talk").get_by_role("button", name="Talk", exact=True).click()
+    visit.until("() => window.microphone && contexts.length > 0")
+
+
+def test_a_failure_gives_the_microphone_and_the_sound_back(mock, chromium):
+    with Visit(chromium, mock, script=OPENED % "refused") as visit:
+        opening(visit)
+        visit.find(".trouble").get_by_text("no module").wait_for()
+        visit.until(GIVEN_BACK)
+
+
+@pytest.mark.parametrize("stuck", ["module", "resume"])
+def test_who_cancels_while_the_sound_opens_is_not_heard_any_more(mock, chromium, stuck):
+    with Visit(chromium, mock, script=OPENED % stuck) as visit:
+        opening(visit)
+        visit.page.get_by_role("button", name="Cancel").click()
+        visit.until(GIVEN_BACK)
+        # The next try is one of its own.
+        visit.page.evaluate("() => { window.stuck = ''; }")
+        visit.talk(1)
+        visit.hang_up()
+        visit.until(GIVEN_BACK)
+
+
+def test_a_microphone_that_is_allowed_after_all_is_given_back_at_once(mock, chromium):
+    with Visit(chromium, mock, script=OPENED % "asked") as visit:
+        visit.go("talk").get_by_role("button", name="Talk", exact=True).click()
+        visit.until("() => window.allow")
+        visit.page.get_by_role("button", name="Cancel").click()
+        visit.page.evaluate("() => allow()")
+        visit.until("() => microphone.getTracks().every((one) => one.readyState === 'ended')")
+        assert visit.page.evaluate("() => contexts.length") == 0
+
+
+def test_a_sound_that_never_opens_is_given_up(mock, chromium):
+    with Visit(chromium, mock, script=OPENED % "module") as visit:
+        visit.page.clock.install()
+        opening(visit)
+        visit.page.clock.fast_forward(31_000)
+        visit.find(".trouble strong").get_by_text("did not open in time").wait_for()
+        visit.until(GIVEN_BACK)
 
 
 MOUTH = """async (steps) => {

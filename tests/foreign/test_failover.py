@@ -100,7 +100,7 @@ async def test_a_warm_engine_goes_on_at_once_where_one_was_killed(tmp_path, reco
             await call.hang_up()
             track = call.heard_track()
             waited = max(holes_of(track, killed, killed + 0.5))
-            record_property("nothing was heard for, in s", waited)
+            record_property("nothing was heard for, in s", float(waited))
             assert waited <= 0.2, f"nothing for {waited:.2f} s"
             # The other hears the caller within a second, and is heard.
             holes = holes_of(track, killed, killed + 4)
@@ -136,8 +136,8 @@ async def test_without_a_warm_one_the_caller_hears_tones_until_the_next_knows_wh
             await call.hang_up()
             track = call.heard_track()
             waited = max(holes_of(track, killed, killed + 0.4))
-            record_property("nothing was heard for, in s", waited)
-            record_property("back after, in s", back - killed)
+            record_property("nothing was heard for, in s", float(waited))
+            record_property("back after, in s", float(back - killed))
             assert waited <= 0.2, f"nothing for {waited:.2f} s"
             assert max(holes_of(track, killed, back)) < 1.4, "the tones come again"
             assert first_after(track, back + 0.3) - back < 0.6
@@ -185,8 +185,8 @@ async def test_before_the_model_forgets_another_goes_on_and_no_word_is_cut(tmp_p
         assert [one["connections"] for one in shown] in ([1, 1], [2, 1], [1, 2]), shown
         lengths = [round(end - begin, 2) for begin, end in words]
         gaps = [round(after[0] - before[1], 2) for before, after in zip(words, words[1:])]
-        record_property("words in s", lengths)
-        record_property("pauses in s", gaps)
+        record_property("words in s", list(map(float, lengths)))
+        record_property("pauses in s", list(map(float, gaps)))
         assert len(words) == 10 and min(lengths) > 0.85 and max(lengths) < 1.1, lengths
         assert max(gaps) - 0.9 < 0.3 and min(gaps) > 0.6, gaps
         assert bot.log().count("before the model forgets") >= 1

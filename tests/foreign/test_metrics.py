@@ -103,7 +103,7 @@ async def test_figures_say_what_calls_did(tmp_path):
         assert idle.sum("voice_bot_engine_state", state="ready") == 2
         assert idle.sum("voice_bot_engine_state") == 2, "each engine is in one state"
         assert idle.sum("voice_bot_calls_ended_total") == 0
-        assert len([s for s in idle.samples if s.name == "voice_bot_calls_ended_total"]) == 38
+        assert len([s for s in idle.samples if s.name == "voice_bot_calls_ended_total"]) == 57
         async with Call(base) as one, Call(base) as two, Call(base) as third, Call(base) as fourth:
             await asyncio.gather(one.dial(), two.dial())
 

@@ -137,21 +137,40 @@ fn doctest() -> Outcome {
 }
 
 /// The conformance tests: independent programs in Python against our binary.
+/// What is not to run beside others, besides `tests/sound`.
+const QUIET: [&str; 2] = ["tests/foreign/test_hostile.py", "tests/browser/test_talk.py"];
+
 fn python() -> Outcome {
     let python = setup::python_tests()?;
     setup::mocks()?;
     setup::promtool()?;
     cargo(&["build", "--quiet", "--package", "voice-bot"])?;
     let binary = build_folder()?.join(format!("voice-bot{}", std::env::consts::EXE_SUFFIX));
-    let mut pytest = command(python);
-    pytest.args(["-m", "pytest", "-q", "tests/sphn", "tests/foreign", "tests/sound"]);
-    pytest.env("VOICE_BOT", binary);
-    let has_postgresql = setup::postgresql()?;
-    if has_postgresql {
-        pytest.env("VOICE_BOT_POSTGRES", "required");
-    }
-    run(&mut pytest)?;
-    Ok((!has_postgresql).then(|| "stores on PostgreSQL: install it".to_owned()))
+    let (has_postgresql, has_chromium) = (setup::postgresql()?, setup::chromium()?);
+    let pytest = |arguments: &[&str]| {
+        let mut pytest = command(&python);
+        pytest.args(["-m", "pytest", "-q"]).args(arguments).env("VOICE_BOT", &binary);
+        if has_postgresql {
+            pytest.env("VOICE_BOT_POSTGRES", "required");
+        }
+        run(&mut pytest)
+    };
+    // Most of them wait for calls in real time, so two at once take half as long.
+    let two_at_once = ["--numprocesses", "2", "--dist", "loadfile", "tests/sphn", "tests/foreign"];
+    let browser: &[&str] = if has_chromium { &["tests/browser"] } else { &[] };
+    let ignored = QUIET.map(|file| format!("--ignore={file}"));
+    let ignored = ignored.each_ref().map(String::as_str);
+    pytest(&[&two_at_once[..], browser, &ignored].concat())?;
+    // What is measured in these needs the machine for itself.
+    let quiet = QUIET.into_iter().filter(|file| has_chromium || !file.contains("browser"));
+    pytest(&[&["tests/sound"], &*quiet.collect::<Vec<_>>()].concat())?;
+    let left = [
+        (has_postgresql, "stores on PostgreSQL: install it"),
+        (has_chromium, "the dashboard in a browser: install chromium, or name it in CHROMIUM"),
+    ];
+    let left: Vec<_> = left.into_iter().filter(|(is_there, _)| !is_there).collect();
+    let left: Vec<_> = left.into_iter().map(|(_, what)| what).collect();
+    Ok((!left.is_empty()).then(|| left.join("; ")))
 }
 
 /// Builds the fuzz targets without instrumentation and runs each over its corpus once.

@@ -12,7 +12,9 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
-  demo [ARGUMENTS]     set up if needed, build, and talk to the demo: voice-bot demo ARGUMENTS
+  talk [ARGUMENTS]     set up if needed, build, and serve a demo to be talked to from a browser:
+                       voice-bot serve --demo ARGUMENTS
+  demo [ARGUMENTS]     set up if needed, build, and show a call: voice-bot demo ARGUMENTS
   test [--only STEP]   set up if needed, then run every check and test; --only may be repeated
   counts [--write]     count the instructions of each part of a call; fail where one got dearer
   tidy                 check the house rules that the compiler and clippy do not know
@@ -22,7 +24,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match *arguments {
-        ["demo", ref rest @ ..] => demo(rest),
+        ["talk", ref rest @ ..] => voice_bot(&["serve", "--demo"], rest),
+        ["demo", ref rest @ ..] => voice_bot(&["demo"], rest),
         ["test", ref rest @ ..] => checks::run_steps(rest),
         ["counts"] => counts::run(false),
         ["counts", "--write"] => counts::run(true),
@@ -39,9 +42,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn demo(arguments: &[&str]) -> Result<(), String> {
+fn voice_bot(command: &[&str], arguments: &[&str]) -> Result<(), String> {
     setup::build_tools()?;
-    let run = ["run", "--package", "voice-bot", "--", "demo"];
+    let run = ["run", "--package", "voice-bot", "--"];
     println!("Building voice-bot; the first time this takes some minutes.");
-    shell::cargo(&[&run, arguments].concat())
+    shell::cargo(&[&run, command, arguments].concat())
 }

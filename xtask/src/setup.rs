@@ -149,6 +149,20 @@ pub(crate) fn postgresql() -> Result<bool, String> {
     if is_there() { Ok(true) } else { Err("PostgreSQL is installed, but not found".to_owned()) }
 }
 
+/// Makes sure that there is a Chromium, in which the dashboard is tested; false on a system whose
+/// packages are not Debian's.
+pub(crate) fn chromium() -> Result<bool, String> {
+    if std::env::var_os("CHROMIUM").is_some() || works("chromium", "--version") {
+        return Ok(true);
+    }
+    if !works("apt-get", "--version") {
+        return Ok(false);
+    }
+    println!("Set-up: the dashboard is tested in Chromium, not found here; installing.");
+    apt_install(&["chromium"]).map_err(|e| format!("Set-up could not install Chromium: {e}"))?;
+    if works("chromium", "--version") { Ok(true) } else { Err("chromium does not run here".into()) }
+}
+
 /// Makes sure that there is valgrind, which counts instructions.
 pub(crate) fn valgrind() -> Result<(), String> {
     if works("valgrind", "--version") {

@@ -58,4 +58,5 @@ pub mod tape;
 pub mod toll;
 pub mod transcript;
 pub mod turns;
+pub mod utterance;
 pub mod wire;

@@ -31,10 +31,12 @@ pub struct Persona {
     pub rules: Arc<[Rule]>,
     /// Whether its calls are recorded.
     pub record: bool,
+    /// Whether what its callers say is written down, by whoever drives the call.
+    pub transcribe: bool,
 }
 
 impl Persona {
-    /// A persona that starts in silence, has no rules and is not recorded.
+    /// A persona that starts in silence, has no rules, and of whose calls nothing is kept.
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -43,7 +45,7 @@ impl Persona {
     ) -> Self {
         let (name, voice, prompt) = (name.into(), voice.into(), prompt.into());
         let (start, rules) = (StartSound::Silence, Arc::default());
-        Self { name, voice, prompt, start, rules, record: false }
+        Self { name, voice, prompt, start, rules, record: false, transcribe: false }
     }
 
     /// The same in the middle of a call in which it has said this already, for a session that goes

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::audio::frame::{Frame, Rate};
 use crate::leg::Mark;
-use line::Line;
+pub(crate) use line::{Line, samples};
 use sides::Side;
 
 /// How much is given out at once at least, so that nobody writes every frame by itself.
@@ -185,7 +185,7 @@ impl Recording {
     }
 
     fn samples(&self, length: Duration) -> i64 {
-        line::samples(length, self.rate)
+        samples(length, self.rate)
     }
 }
 

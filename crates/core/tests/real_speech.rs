@@ -1,15 +1,18 @@
-//! Stretching and concealing real speech where some is at hand: `../shared/audio/*.wav` beside the
-//! checkout, mono, 16 bit. Skipped where there is none.
+//! Stretching, concealing and cutting real speech where some is at hand: `../shared/audio/*.wav`
+//! beside the checkout, mono, 16 bit. Skipped where there is none.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![expect(clippy::disallowed_methods, reason = "the speech lies in files outside the repository")]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use voice_bot_core::audio::conceal::Concealer;
-use voice_bot_core::audio::frame::{Frame, Framer, Rate};
+use voice_bot_core::audio::frame::{FRAME, Frame, Framer, Rate};
 use voice_bot_core::audio::resample::Resampler;
 use voice_bot_core::audio::stretch::{lengthen, shorten};
+use voice_bot_core::leg::{Audio, Format};
+use voice_bot_core::utterance::Listener;
 
 const RATES: [Rate; 3] = [Rate::Hz8000, Rate::Hz16000, Rate::Hz24000];
 
@@ -131,6 +134,34 @@ fn losses_in_real_speech_make_no_click() {
                 }
                 (before, was_lost) = (frame, is_lost);
             }
+        }
+    }
+}
+
+/// What is cut out to be written down holds the speech, and little else.
+#[test]
+fn utterances_hold_the_speech() {
+    for (name, rate, samples) in recordings() {
+        let began = Instant::now();
+        let mut listener = Listener::new(began);
+        listener.started(Format::Pcm(rate), began);
+        let mut found = Vec::new();
+        for (number, piece) in samples.chunks(rate.frame_samples()).enumerate() {
+            let at = FRAME * number as u32;
+            found.extend(listener.hear(&Audio::Pcm(piece.to_vec()), Some(at), began + at + FRAME));
+        }
+        found.extend(listener.finish());
+        let power = |samples: &[i16]| -> f64 {
+            samples.iter().map(|sample| f64::from(*sample) * f64::from(*sample)).sum()
+        };
+        let cut: f64 = found.iter().map(|it| power(&it.samples)).sum();
+        assert!(cut > 0.99 * power(&samples), "{name} at {} Hz: {found:?}", rate.hz());
+        for it in &found {
+            assert!(it.length() < Duration::from_millis(28_020), "{name}: {it:?}");
+            // Its time is where it is in the recording.
+            let at = (it.at.as_secs_f64() * f64::from(rate.hz())) as usize;
+            let from = at.saturating_sub(rate.hz() as usize / 2);
+            assert!((from..=at).any(|from| samples[from..].starts_with(&it.samples)), "{it:?}");
         }
     }
 }

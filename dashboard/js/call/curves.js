@@ -18,8 +18,9 @@ export const speedCurve = (view, gutter) => curve("Engine speed", "×", SPEED, v
 
 function curve(title, unit, lines, view, gutter, { digits, range }) {
   const values = lines.map(() => h("b", {}, "–"));
+  const keys = lines.map(key);
   const legend = h("div", { class: "legend" }, h("strong", {}, title),
-    ...lines.map((line, at) => h("span", {}, key(line), ` ${line.name} `, values[at])));
+    ...lines.map((line, at) => h("span", {}, keys[at].element, ` ${line.name} `, values[at])));
   const plot = h("div", { class: "plot", role: "img", "aria-label": `${title} over the call` });
   const element = h("div", { class: "curve" }, legend, plot);
   let data = { every_ms: 1000 };
@@ -58,7 +59,7 @@ function curve(title, unit, lines, view, gutter, { digits, range }) {
     });
   }
 
-  const ends = onTheme(build);
+  const ends = [onTheme(build), ...keys.map(({ end }) => end)];
   return {
     element,
     set(next) {
@@ -74,13 +75,14 @@ function curve(title, unit, lines, view, gutter, { digits, range }) {
     },
     read,
     close() {
-      ends();
+      ends.forEach((end) => end());
       chart?.destroy();
       fill(plot);
     },
   };
 }
 
+/** How a line looks, for the legend, until `end` is called. */
 function key(line) {
   const canvas = h("canvas", { width: 26, height: 8, "aria-hidden": "true" });
   const paint = () => {
@@ -95,6 +97,5 @@ function key(line) {
     pen.stroke();
   };
   paint();
-  const end = onTheme(() => (canvas.isConnected ? paint() : end()));
-  return canvas;
+  return { element: canvas, end: onTheme(paint) };
 }

@@ -2,7 +2,7 @@
 
 import { address, ask, part, remove } from "../api.js";
 import { attempt, question, toast } from "../dialog.js";
-import { facts, fill, h } from "../dom.js";
+import { facts, fill, h, say } from "../dom.js";
 import { bytes, clock, count, gravity, millis, mood, seconds, way, when, who }
   from "../format.js";
 import { key } from "../keys.js";
@@ -18,35 +18,98 @@ import { View } from "./view.js";
 const LEAST_PEAKS = 1000;
 const MOST_PEAKS = 8000;
 const PEAKS_PER_S = 25;
-// The record is written a moment after the call ended.
-const SETTLE_MS = [300, 1000, 3000];
+// The record is written a moment after the call ended, or later; what is not there yet is asked for
+// at these pauses, and then at the last of them while the page is open.
+const AGAIN_MS = [300, 1000, 2000, 4000, 8000, 15_000, 30_000];
+// What was said just now may not be written when one asks.
+const LAG_MS = 1000;
+// A recording is noted when it is complete: for how long one waits for it, and after which calls.
+const RECORDING_MS = 30_000;
+const RECENT_MS = 120_000;
 const LIVE_SPAN_MS = 30_000;
 
 export function show(page, { rest: [id], here }) {
-  const gone = new AbortController();
+  let asking = null;
   let mounted = null;
-  const load = async () => {
-    // What is said while the answer is on its way is not lost.
-    const early = [];
-    const ends = ["word", "note"].map((kind) => listen(kind, (event) => {
-      if (event.call === id) early.push([kind, event]);
-    }));
+  let timer = null;
+  let tries = 0;
+  let twice = true;
+  // What is said while the answer is on its way is not lost.
+  const early = [];
+
+  async function load() {
+    clearTimeout(timer);
+    timer = null;
+    asking?.abort();
+    const mine = new AbortController();
+    asking = mine;
     try {
-      const call = await ask(`calls/${part(id)}`, { signal: gone.signal });
-      mounted?.close();
-      mounted = mount(page, call, load);
-      here(call.reason ? "history" : "calls", `Call, ${who(call)}`);
-      early.forEach(([kind, event]) => mounted.tell?.(kind, event));
+      shown(await ask(`calls/${part(id)}`, { signal: mine.signal }));
     } catch (error) {
-      if (error.name !== "AbortError") missing(page, error);
-    } finally {
-      ends.forEach((end) => end());
+      if (error.name !== "AbortError") failed(error);
     }
-  };
+    if (asking === mine) asking = null;
+  }
+
+  function shown(call) {
+    if (!mounted?.renew(call)) {
+      mounted?.close();
+      tries = 0;
+      mounted = mount(page, call, again);
+      here(call.reason ? "history" : "calls", `Call, ${who(call)}`);
+    }
+    for (const [kind, event] of early.splice(0)) mounted.tell(kind, event);
+    if (twice && mounted.running) again(LAG_MS);
+    twice = false;
+  }
+
+  function failed(error) {
+    if (mounted && error.status !== 404) {
+      again();
+      return;
+    }
+    mounted?.close();
+    mounted = null;
+    missing(page, error);
+  }
+
+  /** Asks after a pause, which grows until there is a reason to begin anew. */
+  function again(ms = AGAIN_MS[Math.min(tries, AGAIN_MS.length - 1)]) {
+    if (timer !== null) return;
+    timer = setTimeout(load, ms);
+    tries += 1;
+  }
+
+  // What happened while nothing came is not told again. What has ended stays as it is.
+  function afresh() {
+    if (mounted && !mounted.running) return;
+    tries = 0;
+    twice = true;
+    load();
+  }
+
+  function over(event) {
+    if (event.call !== id || !mounted?.running) return;
+    toast(`Call over: ${event.reason_text}`);
+    clearTimeout(timer);
+    timer = null;
+    tries = 0;
+    again();
+  }
+
+  const told = (kind) => listen(kind, (event) => {
+    if (event.call !== id) return;
+    if (asking) early.push([kind, event]);
+    mounted?.tell(kind, event);
+  });
+  const ends = [told("word"), told("note"), listen("ended", over), listen("missed", afresh),
+    listen("link", ({ link }) => link === "live" && afresh())];
   fill(page, h("p", { class: "loading" }, "Asking the server …"));
   load();
   return () => {
-    gone.abort();
+    ends.forEach((end) => end());
+    asking?.abort();
+    clearTimeout(timer);
     mounted?.close();
   };
 }
@@ -58,23 +121,31 @@ function missing(page, error) {
     h("a", { href: "#/history" }, "To the history")));
 }
 
-function mount(page, call, reload) {
-  const running = call.reason === null || call.reason === undefined;
+/** Shows a call, and calls `again` to have it after a pause. What comes then is for `renew`, which
+ * is false where the page must be another one. */
+function mount(page, first, again) {
+  let call = first;
+  const running = isRunning(call);
   const course = new Course(call);
   const duration = () => (running ? Math.max(LIVE_SPAN_MS, course.length)
     : Math.max(1000, call.duration_ms));
   const view = new View(duration());
   view.live = running;
-  let covers = duration();
+  let covers = course.covers;
   const line = timeline(view, () => covers);
   const said = transcript(view);
   const happened = events(view);
-  const sound = !running && call.recording ? player(call, view) : null;
+  const since = performance.now();
+  let sound = null;
+  const noSound = h("span", { class: "soft", role: "status" },
+    running && "The recording can be heard when the call is over.");
   const phase = h("span", { class: "chip" });
   const time = h("span", { class: "time" });
   const ends = [key("+", () => view.zoom(1 / 1.6)), key("=", () => view.zoom(1 / 1.6)),
     key("-", () => view.zoom(1.6)), key("0", () => view.show(0, view.duration))];
   const steer = running ? controls(call) : null;
+  const top = heading(call, running, phase, time);
+  let about = summary(call, running);
 
   const drawn = () => {
     const parts = phrases(course.words);
@@ -93,11 +164,10 @@ function mount(page, call, reload) {
     line.lanes.bot.set(course.peaks.bot);
   };
 
-  fill(page, heading(call, running, phase, time), summary(call, running), steer?.element,
+  fill(page, top, about, steer?.element,
     h("section", { class: "card", "aria-label": "Time line" },
-      h("div", { class: "head" }, sound?.element ?? h("span", { class: "soft" }, running
-        ? "The recording can be heard when the call is over." : "No recording was kept."),
-      h("div", { class: "end" }, line.tools)), line.element, line.overview),
+      h("div", { class: "head" }, noSound, h("div", { class: "end" }, line.tools)), line.element,
+      line.overview),
     h("div", { class: "below" }, said.element, happened.element), record(call, running));
   line.draw();
   drawn();
@@ -105,40 +175,67 @@ function mount(page, call, reload) {
   waves();
 
   function tell(kind, event) {
+    if (!running) return;
     if (kind === "word") course.word(event);
     else course.note(event);
     drawn();
   }
-  function step(state) {
-    const now = state.calls.find((one) => one.id === call.id);
-    if (!now) return;
-    course.step(now);
-    phase.textContent = now.phase;
-    phase.className = `chip ${mood(now.phase)}`;
-    time.textContent = clock(now.elapsed_ms);
+  function grown() {
     covers = course.covers;
     view.now(course.length);
     if (duration() > view.duration) view.grow(duration());
     curves();
     waves();
   }
+  function step(state) {
+    const now = state.calls.find((one) => one.id === call.id);
+    if (!now) {
+      again();
+      return;
+    }
+    course.step(now);
+    phase.textContent = now.phase;
+    phase.className = `chip ${mood(now.phase)}`;
+    time.textContent = clock(now.elapsed_ms);
+    grown();
+  }
   if (running) {
     if (live.state) step(live.state);
-    ends.push(listen("state", step), listen("missed", reload),
-      listen("word", (event) => event.call === call.id && tell("word", event)),
-      listen("note", (event) => event.call === call.id && tell("note", event)),
-      listen("ended", (event) => {
-        if (event.call !== call.id) return;
-        toast(`Call over: ${event.reason_text}`);
-        settle(call.id, reload);
-      }));
-  } else {
-    peaks(call, course).then((found) => {
+    ends.push(listen("state", step));
+  } else hear();
+
+  function hear() {
+    if (sound) return;
+    if (!call.recording) {
+      const awaited = isAwaited(call, since);
+      say(noSound, awaited ? "The recording is being written …" : "No recording was kept.");
+      if (awaited) again();
+      return;
+    }
+    sound = player(call, view);
+    noSound.replaceWith(sound.element);
+    top.querySelector(".end").prepend(download(call));
+    peaks(call).then((found) => {
+      course.peaks = { caller: found.caller, bot: found.bot };
       covers = found.duration_ms;
       waves();
     }, () => {});
   }
-  return { tell: running ? tell : null,
+
+  return { running, tell,
+    renew(next) {
+      if (isRunning(next) !== running) return false;
+      call = next;
+      const now = summary(call, running);
+      about.replaceWith(now);
+      about = now;
+      if (running) {
+        course.renew(call);
+        drawn();
+        grown();
+      } else hear();
+      return true;
+    },
     close() {
       ends.forEach((end) => end());
       line.close();
@@ -146,35 +243,29 @@ function mount(page, call, reload) {
     } };
 }
 
-async function settle(id, reload) {
-  for (const ms of SETTLE_MS) {
-    await new Promise((resolve) => { setTimeout(resolve, ms); });
-    const call = await ask(`calls/${part(id)}`).catch(() => null);
-    if (call?.reason) {
-      if (location.hash.startsWith(`#/calls/${part(id)}`)) reload();
-      return;
-    }
-  }
+const isRunning = (call) => call.reason === null || call.reason === undefined;
+
+/** Whether a recording may come yet: the call was recorded, and ended a moment ago. */
+function isAwaited({ record: kept, ended_ms: ended }, since) {
+  const now = live.state?.now_ms ?? ended;
+  return Boolean(kept?.recording) && performance.now() - since < RECORDING_MS
+    && now - ended < RECENT_MS;
 }
 
-async function peaks(call, course) {
+function peaks(call) {
   const wish = Math.round((call.duration_ms / 1000) * PEAKS_PER_S);
   const points = Math.min(MOST_PEAKS, Math.max(LEAST_PEAKS, wish));
-  if (!call.recording) return { duration_ms: course.covers };
-  const found = await ask(`calls/${part(call.id)}/peaks`, { query: { points } });
-  course.peaks = { caller: found.caller, bot: found.bot };
-  return found;
+  return ask(`calls/${part(call.id)}/peaks`, { query: { points } });
 }
+
+const download = (call) => h("a", { class: "button", download: "",
+  href: address(`calls/${part(call.id)}/recording`, { download: 1 }) },
+`Download ${call.recording.format}, ${bytes(call.recording.bytes)}`);
 
 function heading(call, running, phase, time) {
   const end = h("div", { class: "end" });
   if (running) end.append(h("span", { class: "row" }, phase, time));
   else {
-    if (call.recording) {
-      end.append(h("a", { class: "button", download: "",
-        href: address(`calls/${part(call.id)}/recording`, { download: 1 }) },
-      `Download ${call.recording.format}, ${bytes(call.recording.bytes)}`));
-    }
     end.append(h("button", { type: "button", class: "button danger",
       on: { click: () => erase(call) } }, "Delete"));
   }

@@ -64,7 +64,9 @@ export function player(call, view) {
       ends.forEach((end) => end());
       cancelAnimationFrame(frame);
       audio.pause();
+      // Without a load the browser keeps what it has of the recording, and its connection.
       audio.removeAttribute("src");
+      audio.load();
       mixer?.close();
     } };
 }

@@ -81,7 +81,7 @@ function slot(one, at) {
 }
 
 function numbers(engine) {
-  const spread = (value) => (value
+  const spread = (value) => (Number.isFinite(value?.p50) && Number.isFinite(value?.p95)
     ? `${Math.round(value.p50)} / ${Math.round(value.p95)} ms` : "–");
   const faults = Object.entries(engine.faults ?? {}).map(([what, n]) => `${what} ${count(n)}`);
   return facts([["Served", count(engine.served)], ["Speed", times(engine.real_time_factor)],

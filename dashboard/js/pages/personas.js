@@ -35,11 +35,12 @@ export function show(page) {
 
 function card(first, told, unsaved) {
   let persona = first;
-  const voice = h("select", { disabled: !told.editable });
+  const editable = told.editable && first.file !== null;
+  const voice = h("select", { disabled: !editable });
   const voices = told.voices.includes(persona.voice) ? told.voices
     : [persona.voice, ...told.voices];
   voice.append(...voices.map((name) => h("option", { value: name }, name)));
-  const prompt = h("textarea", { rows: "7", disabled: !told.editable, spellcheck: "true" });
+  const prompt = h("textarea", { rows: "7", disabled: !editable, spellcheck: "true" });
   const figures = h("div");
   const fault = h("p", { class: "fault", role: "alert", hidden: true });
   const length = h("span", { class: "small soft" });
@@ -101,7 +102,7 @@ function card(first, told, unsaved) {
     h("a", { class: "small end", href: `#/talk?persona=${part(persona.name)}` }, "Talk to it")),
   h("div", { class: "body stack" }, figures, field("Voice", voice), field("Prompt", prompt),
     h("div", { class: "field" }, fault),
-    h("div", { class: "row" }, length, told.editable && h("div", { class: "row end" }, undo,
+    h("div", { class: "row" }, length, editable && h("div", { class: "row end" }, undo,
       save))));
   reset();
   return form;

@@ -1,6 +1,6 @@
 // The door: asks for the token that VOICE_BOT_API_TOKEN names on the server.
 
-import { post } from "../api.js";
+import { ask, post } from "../api.js";
 import { field, fill, h, icon } from "../dom.js";
 
 /** Shows the sign-in page instead of everything; `done` is called once the cookie is there. */
@@ -34,4 +34,14 @@ export function signIn(root, done) {
   fill(root, h("main", { class: "gate" }, h("div", { class: "card" },
     h("div", { class: "body" }, form))));
   token.focus();
+  tellWhereClosed(fault, go);
+}
+
+async function tellWhereClosed(fault, go) {
+  const session = await ask("session").catch(() => null);
+  if (!session?.closed) return;
+  fill(fault, "This server has no token, so nobody can sign in from here. Set VOICE_BOT_API_TOKEN "
+    + "where it is started; without one it answers only on its own machine, at http://localhost.");
+  fault.hidden = false;
+  go.disabled = true;
 }

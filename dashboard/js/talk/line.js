@@ -21,6 +21,7 @@ export class Line {
     this.call = null;
     this.over = false;
     this.sound = null;
+    this.life = new AbortController();
     this.socket = null;
     this.timers = {};
     this.trips = [];
@@ -32,17 +33,15 @@ export class Line {
 
   async open() {
     try {
-      const sound = await openSound({
+      this.sound = await openSound({
+        // A browser's question waits for its reader, and nothing is heard meanwhile.
+        allowed: () => this.startBy(troubles.STUCK),
         frame: (frame) => this.heard(frame),
         report: (report) => { this.mouth = report; },
         played: (mark) => this.answer(mark),
         muted: () => this.told.notice(troubles.MUTE),
-      });
-      if (this.over) {
-        sound.close();
-        return;
-      }
-      this.sound = sound;
+      }, this.life.signal);
+      if (this.over) return;
     } catch (error) {
       this.end(null, error.trouble ?? { title: "The call failed", text: error.message });
       return;
@@ -54,7 +53,12 @@ export class Line {
     this.socket.binaryType = "arraybuffer";
     this.socket.onmessage = ({ data }) => this.message(data);
     this.socket.onclose = (event) => this.closed(event);
-    this.timers.start = setTimeout(() => this.end(null, troubles.SLOW), START_MS);
+    this.startBy();
+  }
+
+  startBy(trouble = troubles.SLOW) {
+    clearTimeout(this.timers.start);
+    this.timers.start = setTimeout(() => this.end(null, trouble), START_MS);
   }
 
   message(data) {
@@ -80,7 +84,12 @@ export class Line {
         clearTimeout(this.timers.start);
         this.call = said.call;
         this.probe();
-        this.told.started(said.call);
+        this.told.started(said);
+        break;
+      case "waiting":
+        // Who waits is told so every few seconds.
+        this.startBy();
+        this.told.waiting(said.ahead ?? null);
         break;
       case "mark":
         this.counts.marks += 1;
@@ -96,7 +105,7 @@ export class Line {
         this.told.state(said);
         break;
       case "ended": {
-        const own = said.reason === "caller_hung_up" && "you hung up";
+        const own = said.reason === "caller-hung-up" && "you hung up";
         this.end(own || said.reason_text || said.reason, this.call ? null
           : troubles.refused(`${said.reason_text || said.reason}.`), said.call);
         break;
@@ -194,7 +203,7 @@ export class Line {
     this.over = true;
     clearInterval(this.timers.probe);
     for (const timer of Object.values(this.timers)) clearTimeout(timer);
-    this.sound?.close();
+    this.life.abort();
     if (this.socket) {
       this.socket.onmessage = this.socket.onclose = null;
       this.socket.close(1000);

@@ -59,6 +59,7 @@ function build() {
   const start = h("button", { type: "button", class: "big" });
   const status = h("p", { class: "status", role: "status" });
   const time = h("p", { class: "timer", "aria-label": "Time in the call", hidden: true });
+  const notice = h("p", { class: "notice small", role: "status", hidden: true });
   const mute = h("button", { type: "button", class: "button slim", "aria-pressed": "false",
     title: "Mute (m)" });
   const caller = meter("caller", "You");
@@ -72,16 +73,16 @@ function build() {
   const latency = h("div", { class: "latency" });
   const words = conversation();
   const levels = h("div", { class: "stack levels" }, caller.element, bot.element);
-  const live = h("div", { class: "stack live" }, h("div", { class: "row center" }, mute), levels,
-    latency, keypad);
+  const live = h("div", { class: "stack live" }, notice, h("div", { class: "row center" }, mute),
+    levels, latency, keypad);
   const element = h("div", { class: "talk" },
     h("section", { class: "card console", "aria-label": "Call" }, h("div", { class: "body" },
       h("div", { class: "field" }, h("label", { class: "label", htmlFor: "persona" }, "Persona"),
         persona, about),
       h("div", { class: "middle" }, start, time, status), trouble, after, live)),
     words.element);
-  return { element, persona, about, start, status, time, mute, caller, bot, trouble, after, pads,
-    keypad, latency, words, live };
+  return { element, persona, about, start, status, time, notice, mute, caller, bot, trouble, after,
+    pads, keypad, latency, words, live };
 }
 
 async function choosePersona(ui, wanted) {
@@ -130,7 +131,9 @@ async function start(talk) {
   talk.answers = new Answers();
   talk.server = null;
   const line = new Line(ui.persona.value, {
-    started: () => started(talk),
+    started: (said) => started(talk, said),
+    waiting: (ahead) => say(ui.status, ahead ? `Waiting: ${ahead} before you …`
+      : "Waiting for an engine …"),
     word: (word) => ui.words.add(word),
     state: (state) => { talk.server = state; },
     levels: (ear, mouth) => levels(talk, ear, mouth),
@@ -144,8 +147,10 @@ async function start(talk) {
   if (!line.over && !line.call) say(ui.status, "Calling …");
 }
 
-function started(talk) {
+function started(talk, { notice }) {
   const { ui } = talk;
+  say(ui.notice, notice ?? "");
+  ui.notice.hidden = !notice;
   talk.since = performance.now();
   talk.muted = false;
   paintMute(talk);

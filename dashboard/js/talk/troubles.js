@@ -17,6 +17,9 @@ export const BUSY = sentence("The server took no call",
   + "look at the engines.");
 export const SLOW = sentence("The server did not answer in time",
   "It took the connection and started no call within 30 s. Look at the engines.");
+export const STUCK = sentence("The sound did not open in time",
+  "Within 30 s the server did not hand out what plays it, or this browser did not begin. Load this "
+  + "page again, and talk again.");
 export const MUTE = sentence("The microphone is gone",
   "It was unplugged, or another program took it. The bot hears silence; hang up and talk again.");
 

@@ -73,8 +73,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// It holds numbers and words: only its owner may read it.
-fn create(path: &Path) -> anyhow::Result<std::fs::File> {
+/// A file that holds what was said: only its owner may read it.
+pub(super) fn create(path: &Path) -> anyhow::Result<std::fs::File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -85,7 +85,13 @@ fn create(path: &Path) -> anyhow::Result<std::fs::File> {
 fn row(detail: &Detail) -> String {
     let summary = detail.summary.to_json();
     let lines = detail.transcript();
-    let said: Vec<_> = lines.iter().filter_map(|line| line["text"].as_str()).collect();
+    // Who says what is told where it is not the bot alone.
+    let are_two = lines.iter().any(|line| line["who"] == "caller");
+    let said = lines.iter().filter_map(|line| {
+        let (who, text) = (line["who"].as_str()?, line["text"].as_str()?);
+        Some(if are_two { format!("{who}: {text}") } else { text.to_owned() })
+    });
+    let said: Vec<_> = said.collect();
     let cell = |column: &&str| match (*column, &summary[*column]) {
         ("transcript", _) => quoted(&said.join("\n")),
         (_, Value::Null) => String::new(),

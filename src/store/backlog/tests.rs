@@ -1,5 +1,7 @@
 //! What is told of calls, and the batches that come of it.
 
+use voice_bot_core::record::EndReason;
+
 use super::*;
 
 const NOW: i64 = 1_763_900_000_000;
@@ -103,6 +105,35 @@ fn what_has_no_room_is_lost_and_counted_but_never_an_end() {
     assert_eq!(backlog.take_lost(), 1);
 }
 
+fn heard(call: &str, text: &str) -> Told {
+    let what = Said { until_ms: 900, text: text.to_owned(), is_late: false };
+    Told::Heard(Box::new(RowOf { call: call.into(), seq: 0, at_ms: 100, what }))
+}
+
+#[test]
+fn what_the_caller_said_goes_with_its_call_or_behind_it() {
+    let mut backlog = backlog(10_000);
+    backlog.take_in(Told::Began(about("CA1")), NOW);
+    backlog.take_in(heard("CA1", "While it Runs"), NOW);
+    let batch = backlog.next_batch();
+    assert!(batch.heard.len() == 1 && !batch.heard[0].what.is_late);
+    assert_eq!(batch.calls[0].0.words, 0, "these are the bot's");
+    backlog.take_in(ended("CA1"), NOW);
+    backlog.take_in(heard("CA1", "before it is Written"), NOW);
+    let last = backlog.next_batch();
+    assert!(!last.heard[0].what.is_late && backlog.waiting() == 0);
+    assert!(last.calls[0].0.found_by.ends_with("while it runs before it is written"));
+    backlog.take_in(heard("CA1", "late"), NOW);
+    assert!(backlog.is_due() && backlog.waiting() == 1);
+    let late = backlog.next_batch();
+    assert!(late.calls.is_empty() && late.heard[0].what.is_late && late.items() == 1);
+    assert!(!backlog.is_due());
+    [batch, last, late].iter().for_each(|batch| backlog.done_with(batch));
+    assert_eq!(backlog.bytes(), 0);
+    backlog.take_in(heard("CA1", &"x".repeat(10_000)), NOW);
+    assert_eq!((backlog.take_lost(), backlog.bytes()), (1, 0));
+}
+
 #[test]
 fn batches_are_bounded_and_the_longest_waiting_come_first() {
     let mut backlog = backlog(usize::MAX);
@@ -131,4 +162,29 @@ fn a_call_that_never_was_let_in_has_a_record_and_is_not_new() {
     backlog.take_in(ended("CA2"), NOW + 1);
     backlog.take_in(ended("CA2"), NOW + 2);
     assert_eq!(backlog.next_batch().calls[0].0.ended_ms, Some(NOW + 1));
+}
+
+#[test]
+fn what_is_changed_of_a_call_is_written_behind_the_call() {
+    let mut backlog = backlog(10_000_000);
+    let last = format!("CA{}", 2 * OF_ONE_KIND);
+    for number in 0..=2 * OF_ONE_KIND {
+        let call = format!("CA{number}");
+        backlog.take_in(Told::Admitted(about(&call)), NOW);
+        backlog.take_in(ended(&call), NOW + 5000);
+    }
+    let place = Recording { place: "x.ogg".to_owned(), format: "ogg".to_owned(), bytes: 7 };
+    let recorded = |call: &str| Told::Recorded(call.into(), place.clone(), Arc::default());
+    backlog.take_in(recorded(&last), NOW + 6000);
+    backlog.take_in(recorded("CA0"), NOW + 6000);
+    backlog.take_in(Told::Amended(last.as_str().into(), "{}".to_owned()), NOW + 6000);
+    let mut batches = Vec::new();
+    while backlog.is_due() {
+        batches.push(backlog.next_batch());
+    }
+    let calls: Vec<_> = batches.iter().map(|batch| batch.calls.len()).collect();
+    assert_eq!(calls, [OF_ONE_KIND, OF_ONE_KIND, 1]);
+    let with = |batch: &Batch| (batch.recordings.len(), batch.amended.len());
+    assert_eq!(batches.iter().map(with).collect::<Vec<_>>(), [(1, 0), (0, 0), (1, 1)]);
+    assert_eq!(&*batches[2].recordings[0].0, last);
 }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 use voice_bot_core::id::CallId;
 
-use super::super::{Batch, Detail, Doomed, Keep, Page, Query, StoreError};
+use super::super::{Batch, Cursor, Detail, Doomed, Keep, Page, Query, StoreError};
 use super::*;
 
 /// How a store behaves.
@@ -83,7 +83,11 @@ impl Store for Fake {
         Box::pin(async { Ok(None) })
     }
 
-    fn doomed<'a>(&'a self, _: &'a Keep) -> BoxFuture<'a, Result<Vec<Doomed>, StoreError>> {
+    fn doomed<'a>(
+        &'a self,
+        _: &'a Keep,
+        _: Option<&'a Cursor>,
+    ) -> BoxFuture<'a, Result<Vec<Doomed>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

@@ -1,13 +1,13 @@
 //! The keeper's task: gathers, writes batch after batch, and waits while the store does not take
 //! them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tracing::{error, info, warn};
@@ -43,6 +43,8 @@ pub(super) struct Work {
     writing: Option<Arc<Batch>>,
     /// Batches that are to be written first, as they were not.
     again: VecDeque<Arc<Batch>>,
+    /// Who is to be told when a recording's place is written.
+    noted: BTreeMap<(Arc<str>, String), Arc<Notify>>,
     failures: u32,
     /// When the last write began, and before when none does.
     began: Instant,
@@ -70,6 +72,7 @@ impl Work {
             is_prepared: false,
             writing: None,
             again,
+            noted: BTreeMap::new(),
             failures: 0,
             began: now,
             not_before: now,
@@ -120,6 +123,12 @@ impl Work {
     fn gather(&mut self, told: &mut Vec<Told>) {
         let (now, was_due) = (unix_ms(), self.backlog.is_due());
         for told in told.drain(..) {
+            if let Told::Recorded(call, recording, noted) = &told {
+                // Those for whom nobody waits any more need no place.
+                self.noted.retain(|_, noted| Arc::strong_count(noted) > 1);
+                let key = (Arc::clone(call), recording.place.clone());
+                self.noted.insert(key, Arc::clone(noted));
+            }
             self.backlog.take_in(told, now);
         }
         if !was_due && self.again.is_empty() {
@@ -162,6 +171,7 @@ impl Work {
             (Some(batch), Ok(_)) => {
                 self.shared.written.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 self.backlog.done_with(&batch);
+                self.note(&batch);
                 self.is_well();
             }
             (Some(batch), Err(StoreError::Refused(why))) => self.part(batch, &why),
@@ -172,6 +182,15 @@ impl Work {
             }
         }
         self.show();
+    }
+
+    fn note(&mut self, written: &Batch) {
+        for (call, recording) in &written.recordings {
+            let key = (Arc::clone(call), recording.place.clone());
+            if let Some(noted) = self.noted.remove(&key) {
+                noted.notify_one();
+            }
+        }
     }
 
     /// Something of a batch is never taken: what is about one call is tried apart from the rest.

@@ -2,11 +2,10 @@
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query as Statement;
-use sqlx::{Any, Row as _, query};
+use sqlx::{Any, AnyConnection, Row as _, query};
 
 use super::super::query::MOST;
 use super::super::{Cursor, Detail, Page, Query, Recording, Sample, State, Summary};
-use super::SqlStore;
 
 const SUMMARY: &str = "id, direction, from_number, to_number, persona, engines, started_ms, \
     ended_ms, duration_ms, reason, words, recording, recording_format, recording_bytes, \
@@ -52,9 +51,11 @@ impl Filter {
         let search = wanted.search.as_deref().map(str::trim).unwrap_or_default();
         if !search.is_empty() {
             // The words of a call that runs are not joined yet.
-            let clause = "(found_by LIKE $ ESCAPE '\\' OR (ended_ms IS NULL AND EXISTS (SELECT 1 \
+            let clause = "(found_by LIKE $ ESCAPE '\\' OR (ended_ms IS NULL AND (EXISTS (SELECT 1 \
                           FROM words WHERE words.call_id = calls.id \
-                          AND LOWER(words.word) LIKE $ ESCAPE '\\')))";
+                          AND LOWER(words.word) LIKE $ ESCAPE '\\') OR EXISTS (SELECT 1 \
+                          FROM heard WHERE heard.call_id = calls.id \
+                          AND LOWER(heard.said) LIKE $ ESCAPE '\\'))))";
             filter.add(clause, text(&pattern(search)));
         }
         filter
@@ -106,53 +107,58 @@ fn pattern(search: &str) -> String {
     pattern
 }
 
-impl SqlStore {
-    pub(super) async fn page(&self, wanted: &Query) -> sqlx::Result<Page> {
-        let mut filter = Filter::of(wanted);
-        let count = format!("SELECT COUNT(*) FROM calls{}", filter.sql());
-        let total = filter.bind(query(&count)).fetch_one(&self.readers).await?.try_get(0)?;
-        if let Some(cursor) = &wanted.before {
-            filter.behind(cursor);
-        }
-        let limit = wanted.limit.clamp(1, MOST) as usize;
-        let sql = format!(
-            "SELECT {SUMMARY} FROM calls{} ORDER BY started_ms DESC, id DESC LIMIT {}",
-            filter.sql(),
-            limit + 1,
-        );
-        let rows = filter.bind(query(&sql)).fetch_all(&self.readers).await?;
-        let mut calls = rows.iter().map(summary).collect::<sqlx::Result<Vec<_>>>()?;
-        let is_more = calls.len() > limit;
-        calls.truncate(limit);
-        let cursor = |last: &Summary| Cursor { started_ms: last.started_ms, call: last.id.clone() };
-        let next = calls.last().filter(|_| is_more).map(cursor);
-        Ok(Page { calls, next, total })
+pub(super) async fn page(reader: &mut AnyConnection, wanted: &Query) -> sqlx::Result<Page> {
+    let mut filter = Filter::of(wanted);
+    let count = format!("SELECT COUNT(*) FROM calls{}", filter.sql());
+    let total = filter.bind(query(&count)).fetch_one(&mut *reader).await?.try_get(0)?;
+    if let Some(cursor) = &wanted.before {
+        filter.behind(cursor);
     }
+    let limit = wanted.limit.clamp(1, MOST) as usize;
+    let sql = format!(
+        "SELECT {SUMMARY} FROM calls{} ORDER BY started_ms DESC, id DESC LIMIT {}",
+        filter.sql(),
+        limit + 1,
+    );
+    let rows = filter.bind(query(&sql)).fetch_all(&mut *reader).await?;
+    let mut calls = rows.iter().map(summary).collect::<sqlx::Result<Vec<_>>>()?;
+    let is_more = calls.len() > limit;
+    calls.truncate(limit);
+    let cursor = |last: &Summary| Cursor { started_ms: last.started_ms, call: last.id.clone() };
+    let next = calls.last().filter(|_| is_more).map(cursor);
+    Ok(Page { calls, next, total })
+}
 
-    pub(super) async fn detail(&self, call: &str) -> sqlx::Result<Option<Detail>> {
-        let call = &call.replace('\0', "\u{fffd}");
-        let sql = format!("SELECT {SUMMARY}, record FROM calls WHERE id = $1");
-        let Some(row) = query(&sql).bind(call).fetch_optional(&self.readers).await? else {
-            return Ok(None);
-        };
-        let record: Option<String> = row.try_get("record")?;
-        let record = record.and_then(|record| serde_json::from_str(&record).ok());
-        let words = "SELECT at_ms, who, word FROM words WHERE call_id = $1 ORDER BY seq";
-        let words = query(words).bind(call).fetch_all(&self.readers).await?;
-        let notes = "SELECT at_ms, kind, note FROM notes WHERE call_id = $1 ORDER BY seq";
-        let notes = query(notes).bind(call).fetch_all(&self.readers).await?;
-        let samples = "SELECT at_s, depth_ms, target_ms, queued_ms, caller_dbfs, engine_dbfs, \
-                       real_time_permille FROM samples WHERE call_id = $1 ORDER BY at_s";
-        let samples = query(samples).bind(call).fetch_all(&self.readers).await?;
-        let texts = |row: &AnyRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-        Ok(Some(Detail {
-            summary: summary(&row)?,
-            words: words.iter().map(texts).collect::<sqlx::Result<_>>()?,
-            notes: notes.iter().map(texts).collect::<sqlx::Result<_>>()?,
-            samples: samples.iter().map(sample).collect::<sqlx::Result<_>>()?,
-            record,
-        }))
-    }
+pub(super) async fn detail(reader: &mut AnyConnection, call: &str) -> sqlx::Result<Option<Detail>> {
+    let call = &call.replace('\0', "\u{fffd}");
+    let sql = format!("SELECT {SUMMARY}, instance, record FROM calls WHERE id = $1");
+    let Some(row) = query(&sql).bind(call).fetch_optional(&mut *reader).await? else {
+        return Ok(None);
+    };
+    let record: Option<String> = row.try_get("record")?;
+    let record = record.and_then(|record| serde_json::from_str(&record).ok());
+    let words = "SELECT at_ms, who, word FROM words WHERE call_id = $1 ORDER BY seq";
+    let words = query(words).bind(call).fetch_all(&mut *reader).await?;
+    let notes = "SELECT at_ms, kind, note FROM notes WHERE call_id = $1 ORDER BY seq";
+    let notes = query(notes).bind(call).fetch_all(&mut *reader).await?;
+    let heard = "SELECT at_ms, until_ms, said FROM heard WHERE call_id = $1 ORDER BY seq";
+    let heard = query(heard).bind(call).fetch_all(&mut *reader).await?;
+    let samples = "SELECT at_s, depth_ms, target_ms, queued_ms, caller_dbfs, engine_dbfs, \
+                   real_time_permille FROM samples WHERE call_id = $1 ORDER BY at_s";
+    let samples = query(samples).bind(call).fetch_all(&mut *reader).await?;
+    let texts = |row: &AnyRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    Ok(Some(Detail {
+        summary: summary(&row)?,
+        words: words.iter().map(texts).collect::<sqlx::Result<_>>()?,
+        heard: heard
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)))
+            .collect::<sqlx::Result<_>>()?,
+        notes: notes.iter().map(texts).collect::<sqlx::Result<_>>()?,
+        samples: samples.iter().map(sample).collect::<sqlx::Result<_>>()?,
+        record,
+        instance: row.try_get("instance")?,
+    }))
 }
 
 fn summary(row: &AnyRow) -> sqlx::Result<Summary> {

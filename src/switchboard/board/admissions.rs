@@ -42,7 +42,7 @@ impl Board {
         let admitted = self.admitted.get_mut(&call).ok_or(Refusal::Over)?;
         let key = SessionKey::of(&admitted.persona);
         let admission = match admitted.about.direction {
-            Direction::Inbound => self.pool.ask(&call, &key, now),
+            Direction::Inbound | Direction::Browser => self.pool.ask(&call, &key, now),
             Direction::Outbound => self.pool.ask_answered(&call, &key, now),
         };
         match admission {

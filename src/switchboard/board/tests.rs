@@ -77,6 +77,7 @@ fn settings(opens: Opens) -> (Settings, Arc<Fake>) {
             webhooks: None,
             notes: Notes::default(),
             keeper: None,
+            transcription: None,
         },
         engine,
     )

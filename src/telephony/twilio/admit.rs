@@ -19,6 +19,7 @@ use super::twiml::{Connect, Method, Play, Redirect, RejectReason, Say, Stream, T
 use super::webhook::{BadRequest, Form, xml};
 use crate::config::{Filled, NoSlot, Variables};
 use crate::switchboard::{About, Direction, Refusal};
+use crate::telephony::announcement;
 
 /// How long an answer is held back for an engine that is soon ready; Twilio waits for 15 s.
 const HOLD: Duration = Duration::from_secs(2);
@@ -105,8 +106,8 @@ impl Line {
         }
         let Filled { persona, opening } = self.personas().fill(persona, &values);
         let (from, to) = (form.field("From").to_owned(), form.field("To").to_owned());
-        let announcement = self.announcement(&persona).map(str::to_owned);
-        let announced = announcement.is_some();
+        let (announcement, announced) =
+            announcement(&persona, self.config().recorded, self.config().transcribes, self.say());
         let about = About { direction, from, to, announced };
         let wait = Wait {
             persona: persona.name.clone(),

@@ -15,8 +15,8 @@ use tracing::debug;
 
 use super::line::Line;
 use super::signature::{Body, Mismatch, Signatures};
-use super::tickets::random_name;
 use super::webhook::body_of;
+use crate::telephony::random_name;
 
 /// What whoever did not sign is told, as everywhere on this line.
 pub const REFUSAL: &str = "this is not signed by Twilio";

@@ -10,7 +10,7 @@ use tracing::warn;
 use url::Url;
 use voice_bot_core::call::{Control, Phase};
 use voice_bot_core::id::CallId;
-use voice_bot_core::persona::{Action, Persona};
+use voice_bot_core::persona::Action;
 
 use super::access::Access;
 use super::admit::Waits;
@@ -28,7 +28,7 @@ use crate::config::{
 };
 use crate::live::Live;
 use crate::lookup::Lookup;
-use crate::switchboard::Switchboard;
+use crate::switchboard::{Direction, RunningCall, Switchboard};
 
 /// Sockets that may wait for their start message at once.
 const WAITING: usize = 256;
@@ -52,6 +52,8 @@ pub struct LineConfig {
     pub lookup: LookupConfig,
     /// Whether words or sound of all calls are kept.
     pub recorded: bool,
+    /// Whether what callers say is written down where their persona wants it.
+    pub transcribes: bool,
     /// How long a call that is made may last.
     pub time_limit: Duration,
     /// How long a socket may take to send its start message.
@@ -163,10 +165,10 @@ impl Line {
         self.0.outbound.orders()
     }
 
-    /// Names of the calls that run.
-    pub async fn running(&self) -> Vec<String> {
-        let calls = self.switchboard().overview().await.calls;
-        calls.into_iter().map(|(call, _)| call.to_string()).collect()
+    /// The call of this name, if it runs.
+    async fn running(&self, call: &str) -> Option<RunningCall> {
+        let calls = self.switchboard().running().await;
+        calls.into_iter().find(|running| running.id.as_str() == call)
     }
 
     /// Ends a call: one that runs once its last words are played, any other at once.
@@ -176,7 +178,7 @@ impl Line {
     pub async fn hang_up(&self, call: &str) -> Result<(), OutboundError> {
         // It becomes part of an address.
         let call = call_id(call).ok_or(OutboundError::NoCall)?;
-        if self.running().await.iter().any(|running| running == call.as_str()) {
+        if self.running(call.as_str()).await.is_some() {
             self.switchboard().tell(call, Control::HangUp).await;
             return Ok(());
         }
@@ -195,8 +197,9 @@ impl Line {
         say: Option<String>,
     ) -> Result<(), TransferError> {
         let transfer = Transfer::new(target, say, &self.0.config.outbound.toll.allow)?;
-        if !self.running().await.iter().any(|running| running == call) {
-            return Err(TransferError::NoCall);
+        let running = self.running(call).await.ok_or(TransferError::NoCall)?;
+        if running.about.direction == Direction::Browser {
+            return Err(TransferError::NoCarrier);
         }
         self.0.transfers.note(CallId::new(call), transfer, Instant::now());
         self.switchboard().tell(CallId::new(call), Control::Transfer).await;
@@ -214,9 +217,11 @@ impl Line {
         if !are_digits(digits) {
             return Err(OutboundError::NoDigits);
         }
-        let calls = self.switchboard().overview().await.calls;
-        let found = calls.into_iter().find(|(running, _)| *running == call);
-        let (_, snapshot) = found.ok_or(OutboundError::NoCall)?;
+        let RunningCall { about, snapshot, .. } =
+            self.running(call.as_str()).await.ok_or(OutboundError::NoCall)?;
+        if about.direction == Direction::Browser {
+            return Err(OutboundError::NoCarrier);
+        }
         if snapshot.is_none_or(|snapshot| snapshot.phase != Phase::Live) {
             return Err(OutboundError::NotTalking);
         }
@@ -364,11 +369,8 @@ impl Line {
         self.below_base("twiml/stream").into()
     }
 
-    /// What callers are told of recording before anything else, if they are recorded and told.
-    pub(super) fn announcement(&self, persona: &Persona) -> Option<&str> {
-        let sentence = self.say().recorded.trim();
-        let recorded = self.0.config.recorded || persona.record;
-        (recorded && !sentence.is_empty()).then_some(sentence)
+    pub(super) fn config(&self) -> &LineConfig {
+        &self.0.config
     }
 
     pub(super) fn lookup(&self) -> Option<&Lookup> {

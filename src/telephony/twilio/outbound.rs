@@ -10,10 +10,10 @@ use url::Url;
 use voice_bot_core::toll::{Denied, Guard};
 
 use super::rest::{CallState, NewCall, Rest, RestError, Update, Updated};
-use super::tickets::random_name;
 use super::twiml::{Say, Twiml};
 use crate::config::{MachinePolicy, OutboundConfig, Variables};
 use crate::telemetry::Pii;
+use crate::telephony::random_name;
 
 /// Twilio starts one call of an account in this time; more wait at its end, unseen.
 const APART: Duration = Duration::from_secs(1);
@@ -37,6 +37,9 @@ pub enum OutboundError {
     /// It is not in the middle of its conversation.
     #[error("this call does not talk: it waits for its engine, ends, or keys are being sent")]
     NotTalking,
+    /// The call has come from a browser.
+    #[error("this call has come from a browser: no carrier can send keys down its line")]
+    NoCarrier,
     /// They cannot be sent.
     #[error(
         "these cannot be sent: use 1 to 20 of 0-9 * # A-D, and w or W for a pause of 0.5 or 1 s"

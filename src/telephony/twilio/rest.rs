@@ -14,7 +14,7 @@ pub use answer::{Account, CallState, CallStatus, PhoneNumber, Problem};
 use answer::{Calls, Numbers};
 
 use crate::config::TwilioAccount;
-use crate::tls;
+use crate::http;
 
 /// How long one request may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -112,12 +112,11 @@ impl Rest {
     /// # Errors
     /// [`RestError::Unreachable`] if no client can be made.
     pub fn new(account: TwilioAccount) -> Result<Self, RestError> {
-        let client = reqwest::Client::builder()
+        let client = http::client_for(&account.api)
             .user_agent(concat!("voice-bot/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_DEADLINE)
             .timeout(REQUEST_DEADLINE)
             .redirect(reqwest::redirect::Policy::none())
-            .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
             .build()
             .map_err(|error| RestError::Unreachable(reason(&error)))?;
         Ok(Self { client, account })

@@ -1,13 +1,9 @@
 //! The Media Streams socket: one task that moves a call's messages between Twilio and its port.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
-use tokio::sync::mpsc::OwnedPermit;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use voice_bot_core::id::CallId;
@@ -20,25 +16,14 @@ use super::line::Line;
 use super::tickets::Admission;
 use super::webhook::call_id;
 use crate::port::{CallerPort, FarEnd};
+use crate::telephony::socket::{
+    BUFFER_BYTES, COMMANDS, EVENTS, Reporter, UNSENT_BYTES, close, send,
+};
 
 /// Longest message accepted, in bytes; Twilio's own are below one thousand.
 const MESSAGE_BYTES: usize = 64 * 1024;
-/// Read and write buffers, in bytes: several of Twilio's messages, and little for an idle call.
-const BUFFER_BYTES: usize = 4 * 1024;
-/// What may pile up towards a peer that does not read, in bytes: about ten seconds of audio.
-const UNSENT_BYTES: usize = 256 * 1024;
-/// Events that may wait for the call's driver: five seconds of audio.
-const EVENTS: usize = 256;
-/// Places for marks and keys that audio and faults leave free.
-const RESERVED: usize = 32;
-/// Commands that may wait for the socket.
-const COMMANDS: usize = 128;
 /// Messages that a socket may send before its start message.
 const EARLY_MESSAGES: usize = 32;
-/// How long one message may take to be written.
-const WRITE_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the peer may take to answer the closing of the socket.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// `/media/TICKET`: Twilio opens the audio of a call.
 pub(super) async fn upgrade(
@@ -108,11 +93,11 @@ async fn serve(mut socket: WebSocket, line: Line, admission: Option<Admission>) 
         }
     };
     let (near, far) = CallerPort::pair(EVENTS, COMMANDS);
-    let last = far.events.clone().try_reserve_owned().ok();
+    let reporter = Reporter::new(call.as_str(), far.events.clone());
     let connected = if admission.is_some_and(|admission| admission.comes_back) {
         line.switchboard().come_back(call.clone(), near).await
     } else {
-        line.switchboard().connect(call.clone(), persona, near).await
+        line.switchboard().connect(call.clone(), persona, near).await.map(drop)
     };
     if let Err(refusal) = connected {
         warn!(%call, %refusal, "stream refused");
@@ -120,18 +105,9 @@ async fn serve(mut socket: WebSocket, line: Line, admission: Option<Admission>) 
     }
     debug!(%call, "stream started");
     let encoder = Encoder::new(&stream_sid);
-    let mut stream = Stream {
-        call: call.to_string(),
-        socket,
-        decoder,
-        encoder,
-        far,
-        last,
-        seen: BTreeSet::new(),
-        lost: 0,
-    };
-    stream.report(Event::Started(format));
-    faults.into_iter().for_each(|fault| stream.report(Event::Fault(fault)));
+    let mut stream = Stream { call: call.to_string(), socket, decoder, encoder, far, reporter };
+    stream.reporter.report(Event::Started(format));
+    faults.into_iter().for_each(|fault| stream.reporter.report(Event::Fault(fault)));
     drop(waiting);
     stream.run().await;
 }
@@ -199,12 +175,7 @@ struct Stream {
     decoder: Decoder,
     encoder: Encoder,
     far: FarEnd<Event, Command>,
-    /// A place for the event that says how the stream ended, which no flood can take.
-    last: Option<OwnedPermit<Event>>,
-    /// Kinds of faults that were logged, so that each is logged once.
-    seen: BTreeSet<Fault>,
-    /// Events that the driver did not take in time.
-    lost: u64,
+    reporter: Reporter,
 }
 
 impl Stream {
@@ -216,7 +187,7 @@ impl Stream {
                 command = self.far.commands.recv() => match command {
                     Some(command) => {
                         if !self.tell(command).await {
-                            self.report(Event::Left(Left::Lost));
+                            self.reporter.report(Event::Left(Left::Lost));
                             return;
                         }
                     }
@@ -226,9 +197,6 @@ impl Stream {
                     listening = self.hear(message);
                 }
             }
-        }
-        if self.lost > 0 {
-            warn!(call = self.call, events = self.lost, "events of a stream were dropped");
         }
         close(self.socket, close_code::NORMAL).await;
     }
@@ -242,59 +210,36 @@ impl Stream {
             // The stream was started as mu-law, and hanging up is closing the port.
             Command::Audio(Audio::Opus(_) | Audio::Pcm(_)) | Command::HangUp => return true,
         };
-        let sent = timeout(WRITE_DEADLINE, self.socket.send(Message::Text(text.into()))).await;
-        matches!(sent, Ok(Ok(())))
+        send(&mut self.socket, Message::Text(text.into())).await
     }
 
     /// False when nothing more will come.
     fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> bool {
         match message {
             Some(Ok(Message::Text(text))) => match self.decoder.receive(&text) {
-                Received::Event(event) => self.report(event),
+                Received::Event(event) => self.reporter.report(event),
                 Received::Connected | Received::Start(_) => {
-                    self.report(Event::Fault(Fault::OutOfOrder));
+                    self.reporter.report(Event::Fault(Fault::OutOfOrder));
                 }
                 Received::Nothing => {}
             },
-            Some(Ok(Message::Binary(_))) => self.report(Event::Fault(Fault::Binary)),
+            Some(Ok(Message::Binary(_))) => self.reporter.report(Event::Fault(Fault::Binary)),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Close(_))) => {
-                self.report(Event::Left(Left::HungUp));
+                self.reporter.report(Event::Left(Left::HungUp));
                 return false;
             }
             Some(Err(broken)) => {
                 info!(call = self.call, %broken, "stream broke");
-                self.report(Event::Left(Left::Lost));
+                self.reporter.report(Event::Left(Left::Lost));
                 return false;
             }
             None => {
-                self.report(Event::Left(Left::Lost));
+                self.reporter.report(Event::Left(Left::Lost));
                 return false;
             }
         }
         true
-    }
-
-    /// Hands an event to the driver. One that does not fit is lost and counted.
-    fn report(&mut self, event: Event) {
-        if matches!(event, Event::Left(_))
-            && let Some(place) = self.last.take()
-        {
-            drop(place.send(event));
-            return;
-        }
-        if let Event::Fault(fault) = event
-            && self.seen.insert(fault)
-        {
-            warn!(call = self.call, ?fault, "the carrier broke its protocol; skipped");
-        }
-        let reserved = match event {
-            Event::Audio { .. } | Event::Fault(_) => RESERVED,
-            Event::Started(_) | Event::Digit(_) | Event::MarkPlayed(_) | Event::Left(_) => 0,
-        };
-        let events = &self.far.events;
-        let taken = events.capacity() > reserved && events.try_send(event).is_ok();
-        self.lost += u64::from(!taken && !events.is_closed());
     }
 }
 
@@ -305,17 +250,4 @@ async fn refuse(socket: WebSocket, code: u16, line: &Line, admission: Option<Adm
         line.switchboard().cancel(admission.call).await;
     }
     close(socket, code).await;
-}
-
-/// Closes the socket in order, within a deadline.
-async fn close(mut socket: WebSocket, code: u16) {
-    let frame = CloseFrame { code, reason: "".into() };
-    let closing = async {
-        if socket.send(Message::Close(Some(frame))).await.is_ok() {
-            while let Some(Ok(_)) = socket.recv().await {}
-        }
-    };
-    if timeout(CLOSE_DEADLINE, closing).await.is_err() {
-        debug!("a peer did not answer the closing of its socket");
-    }
 }

@@ -4,18 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};
 use voice_bot_core::id::CallId;
+
+use crate::telephony::random_name;
 
 /// How long a ticket holds: what Twilio may say before it connects, and then some.
 const LIFETIME: Duration = Duration::from_secs(120);
 /// Tickets that are out at most; beyond, the oldest is void.
 const MOST: usize = 20_000;
-/// Random bytes in a ticket.
-const BYTES: usize = 24;
 
 /// What a ticket is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,13 +54,6 @@ impl Tickets {
         let (until, admission) = self.out.lock().ok()?.remove(&digest(ticket))?;
         (now < until).then_some(admission)
     }
-}
-
-/// A name that nobody can guess, as a segment of an address; none if the system has no randomness.
-pub(super) fn random_name() -> Option<String> {
-    let mut random = [0; BYTES];
-    SystemRandom::new().fill(&mut random).ok()?;
-    Some(URL_SAFE_NO_PAD.encode(random))
 }
 
 fn digest(ticket: &str) -> [u8; 32] {

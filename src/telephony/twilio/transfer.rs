@@ -78,6 +78,9 @@ pub enum TransferError {
     /// The call does not run.
     #[error("this call does not run")]
     NoCall,
+    /// The call has come from a browser.
+    #[error("this call has come from a browser: no carrier can dial on from there")]
+    NoCarrier,
 }
 
 /// What is to become of a call.

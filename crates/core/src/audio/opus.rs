@@ -279,6 +279,40 @@ impl Decoder {
     }
 }
 
+/// Decodes packets to both channels at one rate; a mono packet is on either.
+#[derive(Debug)]
+pub struct StereoDecoder {
+    rate: Rate,
+    decoder: opus::Decoder,
+}
+
+impl StereoDecoder {
+    /// A decoder to `rate`, at the beginning of a stream.
+    ///
+    /// # Errors
+    /// [`OpusError::Library`] without memory.
+    pub fn new(rate: Rate) -> Result<Self, OpusError> {
+        let decoder = opus::Decoder::new(rate.hz(), Channels::Stereo)?;
+        Ok(Self { rate, decoder })
+    }
+
+    /// The samples of one packet of up to 120 ms, left and right by turns.
+    ///
+    /// # Errors
+    /// [`OpusError::Empty`] or [`OpusError::Malformed`]; the stream can go on with the next packet.
+    pub fn decode(&mut self, packet: &[u8]) -> Result<Vec<i16>, OpusError> {
+        if packet.is_empty() {
+            return Err(OpusError::Empty);
+        }
+        let frames = (MAX_PACKET_MS / FRAME_MS) as usize;
+        let mut samples = vec![0; 2 * frames * self.rate.frame_samples()];
+        let decoded = self.decoder.decode(packet, &mut samples, false);
+        let count = decoded.map_err(|error| unreadable(&error, packet))?;
+        samples.truncate(2 * count);
+        Ok(samples)
+    }
+}
+
 /// How long a packet lasts, in milliseconds, rounded down: 2 to 120.
 ///
 /// # Errors

@@ -28,6 +28,23 @@ pub enum Phase {
     Ended(EndReason),
 }
 
+impl Phase {
+    /// Its name, as answers and watchers have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Waiting => "waiting",
+            Self::Priming => "priming",
+            Self::Live => "live",
+            Self::Held => "held",
+            Self::Recovering(_) => "recovering",
+            Self::Draining(_) => "draining",
+            Self::Ended(_) => "ended",
+        }
+    }
+}
+
 /// What happened, as far as the phase is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {

@@ -15,7 +15,7 @@ const LEFT_OUT: Duration = Duration::from_secs(2);
 
 /// The time line of one recording.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     rate: Rate,
     /// Sample 0 by our clock, before anything is known of the leg's.
     epoch: Instant,
@@ -26,7 +26,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) const fn new(rate: Rate, epoch: Instant) -> Self {
+    pub(crate) const fn new(rate: Rate, epoch: Instant) -> Self {
         Self { rate, epoch, anchor: Some(0), fastest: VecDeque::new() }
     }
 
@@ -36,7 +36,7 @@ impl Line {
     }
 
     /// Where a piece of so many samples begins that comes now; `end` is where the last one ended.
-    pub(super) fn place(
+    pub(crate) fn place(
         &mut self,
         length: i64,
         at: Option<Duration>,
@@ -64,7 +64,7 @@ impl Line {
         start
     }
 
-    pub(super) const fn begin_anew(&mut self) {
+    pub(crate) const fn begin_anew(&mut self) {
         self.anchor = None;
     }
 
@@ -91,7 +91,7 @@ impl Line {
 }
 
 /// So long in samples.
-pub(super) fn samples(length: Duration, rate: Rate) -> i64 {
+pub(crate) fn samples(length: Duration, rate: Rate) -> i64 {
     let samples = length.as_micros() * u128::from(rate.hz()) / 1_000_000;
     i64::try_from(samples).unwrap_or(i64::MAX / 4)
 }

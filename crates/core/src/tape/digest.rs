@@ -96,7 +96,7 @@ impl Digests {
 
     fn persona(&mut self, persona: &Persona) {
         // An engine is not told what the caller hears meanwhile, or what follows from it.
-        let Persona { name, voice, prompt, start: _, rules: _, record: _ } = persona;
+        let Persona { name, voice, prompt, start: _, rules: _, record: _, transcribe: _ } = persona;
         let spoken = if self.words { [voice.as_str(), prompt] } else { ["", ""] };
         let [voice, prompt] = spoken.map(str::as_bytes);
         for text in [name.as_bytes(), voice, prompt] {

@@ -66,11 +66,7 @@ async fn told(answers: &[Told]) -> (Rest, Twilio) {
 fn client(api: Url) -> Rest {
     let auth_token = Secret::new("token".to_owned());
     let mut rest = Rest::new(TwilioAccount { api, sid: SID.to_owned(), auth_token }).unwrap();
-    rest.client = reqwest::Client::builder()
-        .timeout(Duration::from_millis(300))
-        .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls::public_roots()))
-        .build()
-        .unwrap();
+    rest.client = http::client().timeout(Duration::from_millis(300)).build().unwrap();
     rest
 }
 

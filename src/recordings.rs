@@ -272,10 +272,13 @@ impl Recordings {
         self.0.bucket.as_ref().map(|(_, bucket)| bucket.as_ref().map_err(Clone::clone))
     }
 
-    fn complete(&self, id: &CallId, kept: Kept) {
+    /// Tells of a recording that is complete and `held`: that it was moved is told behind it, as
+    /// nobody moves what is held.
+    fn complete<T>(&self, id: &CallId, kept: Kept, held: T) {
         // Whether it is written down is looked at when it is moved, or at the next start.
         drop((self.0.kept)(id, kept));
         self.0.waiting.fetch_add(u64::from(self.0.bucket.is_some()), Ordering::Relaxed);
+        drop(held);
         self.0.new.notify_one();
     }
 

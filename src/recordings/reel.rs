@@ -97,10 +97,8 @@ pub(super) async fn write(writing: Writing, id: CallId, mut stretches: mpsc::Rec
         });
         match written.await.map_err(io::Error::other).flatten() {
             Ok((sheet, bytes)) if over => {
-                // Nobody takes it while it is locked.
-                drop(sheet);
                 info!(%id, file = name, bytes, "the call is recorded");
-                return writing.0.complete(&id, Kept { place: name, bytes, format });
+                return writing.0.complete(&id, Kept { place: name, bytes, format }, sheet);
             }
             Ok((open, _)) => sheet = Some(open),
             Err(error) => {
@@ -125,8 +123,8 @@ async fn break_off(recordings: &Recordings, id: &CallId, path: PathBuf, name: St
     let folder = recordings.0.folder.clone();
     let kept = spawn_blocking(move || upload::left_over(&folder, &path, &name)).await;
     // Without a file there is nothing to keep, and the warning has said so.
-    if let Ok(Ok(Some((_, kept)))) = kept {
-        recordings.complete(id, kept);
+    if let Ok(Ok(Some((_, kept, held)))) = kept {
+        recordings.complete(id, kept, held);
     }
 }
 

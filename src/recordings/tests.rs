@@ -371,6 +371,58 @@ async fn a_recording_is_in_the_folder_until_its_place_in_the_bucket_is_written_d
 }
 
 #[tokio::test]
+async fn a_recording_is_told_of_before_anybody_can_move_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("of calls/CA1.wav");
+    let (told, mut kept) = mpsc::channel(64);
+    let told = move |_: &CallId, _| -> BoxFuture<'static, ()> {
+        let is_held = fs::File::open(&path).unwrap().try_lock().is_err();
+        told.try_send(is_held).unwrap();
+        Box::pin(async {})
+    };
+    let config = RecordingConfig { format: RecordingFormat::Wav, ..config(&folder) };
+    let recordings = Recordings::with(&config, None, Box::new(told));
+    recordings.prepare().unwrap();
+    record(&recordings, "CA1", 5).await;
+    assert_eq!(kept.recv().await, Some(true));
+}
+
+#[tokio::test]
+async fn who_puts_a_folder_in_order_spoils_no_recording_that_begins() {
+    let (folder, recordings, mut kept) = recordings(RecordingFormat::Wav);
+    let path = folder.path().join("of calls/CA1.wav.part");
+    // It found the file before it was locked, and takes it for left over, as it is empty.
+    let found = fs::File::create(&path).unwrap();
+    found.lock().unwrap();
+    let mut reel = recordings.start(&CallId::new("CA1"));
+    (0..5).for_each(|n| reel.put(stretch(n * 100)));
+    sleep(Duration::from_millis(100)).await;
+    fs::remove_file(&path).unwrap();
+    drop(found);
+    drop(reel);
+    let it = timeout(Duration::from_secs(5), kept.recv()).await.unwrap().unwrap().1;
+    assert_eq!(samples(&folder.path().join("of calls").join(it.place)).len(), 5 * 1600);
+    assert_eq!(recordings.counters().lost_ms, 0);
+}
+
+#[tokio::test]
+async fn a_recording_that_another_holds_is_moved_once_it_is_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Bucket::of(Arc::new(InMemory::new()), &s3(None));
+    let (recordings, mut kept) = keep(&config(&folder), Some(bucket));
+    let path = folder.path().join("of calls/CA1.ogg");
+    fs::write(&path, "OggS").unwrap();
+    let other = fs::File::open(&path).unwrap();
+    other.lock().unwrap();
+    recordings.tend();
+    sleep(Duration::from_millis(300)).await;
+    assert!(kept.try_recv().is_err());
+    drop(other);
+    let it = timeout(Duration::from_secs(10), kept.recv()).await.unwrap().unwrap().1;
+    assert_eq!(it.place, "s3://calls/of/bots/CA1.ogg");
+}
+
+#[tokio::test]
 async fn the_next_start_tells_again_of_what_may_not_be_written_down() {
     let (folder, recordings, mut kept) = recordings(RecordingFormat::Wav);
     record(&recordings, "CA1", 5).await;

@@ -1,10 +1,10 @@
 //! Moves complete recordings into the bucket, those too that a crash or an outage has left in the
 //! folder: tried again until it works, and gone here only once they are there.
 
-use std::fs::{self, DirEntry, File, TryLockError};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 use voice_bot_core::id::CallId;
 
 use super::bucket::{Bucket, BucketError};
+use super::paper::{Hold, hold};
 use super::{Inner, Kept, names};
 
 /// Recordings that are sent at once.
@@ -41,15 +42,19 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How long a store may have been away that does not know of a recording.
 const UNKNOWN: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often the folder is looked at when nobody says that there is anything.
+/// How often the folder is looked at when nobody says that there is anything, and how often when
+/// somebody else held something in it.
 const LOOK: Duration = Duration::from_secs(600);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What became of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Moved,
-    /// It was removed meanwhile, or is somebody else's at the moment.
+    /// It was removed meanwhile.
     Left,
+    /// It is somebody else's at the moment.
+    Held,
     Failed,
 }
 
@@ -61,7 +66,7 @@ pub(super) async fn tend(inner: Weak<Inner>, bucket: Option<Bucket>) {
     let (mut pause, mut after) = (FIRST_PAUSE, String::new());
     while let Some(all) = inner.upgrade() {
         let (found, has_more) = look(&all, std::mem::take(&mut after)).await;
-        let failed = go(&all, &bucket, &found).await;
+        let (failed, was_held) = go(&all, &bucket, &found).await;
         all.is_failing.store(failed > 0, Ordering::Relaxed);
         let new = Arc::clone(&all.new);
         drop(all);
@@ -72,26 +77,35 @@ pub(super) async fn tend(inner: Weak<Inner>, bucket: Option<Bucket>) {
             pause = (2 * pause).min(LONGEST_PAUSE);
             // Those that always fail are not to keep the others waiting.
             after = found.get(failed as usize - 1).cloned().unwrap_or_default();
-        } else if !has_more {
+        } else {
             pause = FIRST_PAUSE;
+            let look = match (was_held, has_more) {
+                (true, _) => LOOK_AGAIN,
+                (false, true) => continue,
+                (false, false) => LOOK,
+            };
             // In time or not, the folder is looked at.
-            drop(timeout(LOOK, new.notified()).await);
+            drop(timeout(look, new.notified()).await);
         }
     }
 }
 
-/// Moves these; gives how many times that failed.
-async fn go(inner: &Arc<Inner>, bucket: &Bucket, found: &[String]) -> u32 {
-    let failures = AtomicU32::new(0);
-    let failures = &failures;
+/// Moves these; gives how many times that failed, and whether somebody else held some.
+async fn go(inner: &Arc<Inner>, bucket: &Bucket, found: &[String]) -> (u32, bool) {
+    let (failures, was_held) = (AtomicU32::new(0), AtomicBool::new(false));
+    let (failures, was_held) = (&failures, &was_held);
     let tries = found.iter().cloned().map(|name| async move {
-        let is_enough = failures.load(Ordering::Relaxed) >= FAILURES;
-        if !is_enough && one(inner, bucket, &name).await == Outcome::Failed {
-            failures.fetch_add(1, Ordering::Relaxed);
+        if failures.load(Ordering::Relaxed) >= FAILURES {
+            return;
+        }
+        match one(inner, bucket, &name).await {
+            Outcome::Moved | Outcome::Left => {}
+            Outcome::Held => was_held.store(true, Ordering::Relaxed),
+            Outcome::Failed => drop(failures.fetch_add(1, Ordering::Relaxed)),
         }
     });
     stream::iter(tries).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
-    failures.load(Ordering::Relaxed)
+    (failures.load(Ordering::Relaxed), was_held.load(Ordering::Relaxed))
 }
 
 /// Completes what a server that is gone was writing, and tells again of what it completed itself:
@@ -111,9 +125,10 @@ async fn adopt(inner: Arc<Inner>) {
             }
             let Some(complete) = names::complete(name) else { continue };
             match left_over(&inner.folder, &entry.path(), complete) {
-                Ok(Some((id, kept))) => {
+                Ok(Some((id, kept, held))) => {
                     info!(%id, file = complete, bytes = kept.bytes, "a recording was cut off");
                     drop((inner.kept)(&id, kept));
+                    drop(held);
                 }
                 Ok(None) => {}
                 Err(error) => warn!(file = complete, %error, "a recording is left unfinished"),
@@ -125,8 +140,6 @@ async fn adopt(inner: Arc<Inner>) {
     }
 }
 
-type Named = (CallId, Kept);
-
 /// Whether it is young enough for the store not to know of it.
 fn is_recent(entry: &DirEntry) -> bool {
     let changed = entry.metadata().and_then(|it| it.modified()).ok();
@@ -134,17 +147,25 @@ fn is_recent(entry: &DirEntry) -> bool {
 }
 
 /// A complete recording.
-fn whole(entry: &DirEntry, name: &str) -> Option<Named> {
+fn whole(entry: &DirEntry, name: &str) -> Option<(CallId, Kept)> {
     let (id, format, _) = names::read(name)?;
     let bytes = entry.metadata().ok()?.len();
     Some((id, Kept { place: name.to_owned(), bytes, format }))
 }
 
-/// Completes a file that nobody writes any more: its call and itself, if there is anything in it.
-pub(super) fn left_over(folder: &Path, path: &Path, complete: &str) -> io::Result<Option<Named>> {
+/// Completes a file that nobody writes any more: its call and itself, held, if there is anything
+/// in it.
+pub(super) fn left_over(
+    folder: &Path,
+    path: &Path,
+    complete: &str,
+) -> io::Result<Option<(CallId, Kept, File)>> {
     let Some((id, format, _)) = names::read(complete) else { return Ok(None) };
-    let file = File::open(path)?;
-    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if hold(&file, path)? != Hold::Ours {
         return Ok(None);
     }
     let bytes = file.metadata()?.len();
@@ -153,7 +174,7 @@ pub(super) fn left_over(folder: &Path, path: &Path, complete: &str) -> io::Resul
         return Ok(None);
     }
     fs::rename(path, folder.join(complete))?;
-    Ok(Some((id, Kept { place: complete.to_owned(), bytes, format })))
+    Ok(Some((id, Kept { place: complete.to_owned(), bytes, format }, file)))
 }
 
 /// Some of the complete recordings in the folder, those behind the name `after` first, and whether
@@ -201,8 +222,9 @@ async fn move_one(inner: &Inner, bucket: &Bucket, name: &str) -> Result<Outcome,
     let path = inner.folder.join(name);
     let at = path.clone();
     let opened = spawn_blocking(move || open(&at)).await.map_err(io::Error::other).flatten();
-    let Some((file, bytes)) = opened.map_err(|error| error.to_string())? else {
-        return Ok(Outcome::Left);
+    let (file, bytes) = match opened.map_err(|error| error.to_string())? {
+        Ok(opened) => opened,
+        Err(outcome) => return Ok(outcome),
     };
     let place = bucket.place(name);
     let put = bucket.put_file(&place, &Arc::new(file), bytes).await.map_err(said);
@@ -235,21 +257,20 @@ async fn take_back(bucket: &Bucket, place: &str) {
     error!(place, "the recording of a call that was deleted may be in S3 still: remove it there");
 }
 
-/// The file, which nobody else moves or writes as long as it is held, and its length.
-fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
+/// The file, which nobody else moves or writes as long as it is held, and its length; or why it
+/// cannot be had.
+fn open(path: &Path) -> io::Result<Result<(File, u64), Outcome>> {
     let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Outcome::Left)),
         opened => opened?,
     };
-    if let Err(TryLockError::WouldBlock) = file.try_lock() {
-        return Ok(None);
-    }
-    // Another server may have moved it until it could be had.
-    if !path.exists() {
-        return Ok(None);
+    match hold(&file, path)? {
+        Hold::Theirs => return Ok(Err(Outcome::Held)),
+        Hold::Gone => return Ok(Err(Outcome::Left)),
+        Hold::Ours => {}
     }
     let bytes = file.metadata()?.len();
-    Ok(Some((file, bytes)))
+    Ok(Ok((file, bytes)))
 }
 
 fn said(error: BucketError) -> String {

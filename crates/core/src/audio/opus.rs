@@ -117,7 +117,9 @@ impl Encoder {
             return Err(OpusError::Rate { expected: self.rate, got: frame.rate() });
         }
         let mut frames = std::mem::take(&mut self.pending);
-        frames.push(self.encoder.encode_vec(frame.samples(), FRAME_BYTES)?);
+        let mut room = [0; FRAME_BYTES];
+        let bytes = self.encoder.encode(frame.samples(), &mut room)?;
+        frames.push(room[..bytes].to_vec());
         if frames.len() == PACKET_FRAMES {
             return self.join(&frames).map(Some);
         }
@@ -145,10 +147,9 @@ impl Encoder {
         for frame in frames {
             joined.cat(frame)?;
         }
-        let mut packet = vec![0; PACKET_FRAMES * (FRAME_BYTES + 2)];
-        let bytes = joined.out(&mut packet)?;
-        packet.truncate(bytes);
-        Ok(packet)
+        let mut room = [0; PACKET_FRAMES * (FRAME_BYTES + 2)];
+        let bytes = joined.out(&mut room)?;
+        Ok(room[..bytes].to_vec())
     }
 }
 

@@ -180,8 +180,7 @@ impl SpeedWatch {
     /// What has changed; call it after everything else and at [`Self::next_deadline`].
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Change> {
         self.advance(now);
-        let speed = self.figures(now);
-        let factor = speed.real_time_factor;
+        let factor = self.pace.factor(now);
         if factor >= self.config.held_above {
             self.unheld = None;
         } else if self.stands() {
@@ -190,25 +189,29 @@ impl SpeedWatch {
         let lasted = self.pace.stands_for(now) >= self.config.window / 2;
         if !self.slow && factor < self.config.slow_below && lasted {
             self.slow = true;
-            return Some(Change::Slow(speed));
+            return Some(Change::Slow(self.figures(now)));
         }
         if self.slow && factor >= self.config.recovered_above.max(self.config.slow_below) {
             self.slow = false;
-            return Some(Change::Recovered(speed));
+            return Some(Change::Recovered(self.figures(now)));
         }
         let end = self.unheld.zip(self.config.give_up_after);
         if !self.given_up
             && end.is_some_and(|(since, after)| now.saturating_duration_since(since) >= after)
         {
             self.given_up = true;
-            return Some(Change::GiveUp(speed));
+            return Some(Change::GiveUp(self.figures(now)));
         }
         None
     }
 
     /// Whether the engine may be fed.
     pub(crate) fn gate(&self) -> Gate {
-        if self.backlog > self.usual() + self.allowed() { Gate::Shut } else { Gate::Open }
+        let (backlog, usual) = (self.backlog, self.usual());
+        // Mostly the first is enough, and it is asked with every frame.
+        let is_allowed =
+            backlog <= usual + self.config.max_backlog || backlog <= usual + self.allowed();
+        if is_allowed { Gate::Open } else { Gate::Shut }
     }
 
     /// When [`Self::poll`] may have something to say though nothing was fed or answered.

@@ -63,6 +63,9 @@ impl Pace {
     /// Audio answered for time passed, in the window; time without a backlog counts as answered.
     /// At most 1.
     pub(super) fn factor(&self, now: Instant) -> f32 {
+        if self.parts.is_empty() && self.stands.is_none() {
+            return 1.0;
+        }
         let parts = || {
             let inside = |part: &&Part| now.saturating_duration_since(part.began) < self.window;
             self.parts.iter().filter(inside)

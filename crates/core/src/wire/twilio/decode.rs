@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::encode::named_mark;
@@ -84,6 +85,26 @@ pub struct Media {
     pub sequence: Option<u64>,
 }
 
+/// A media message as Twilio writes them, read without a copy; one that is written in another way
+/// is read as every other message is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UsualMedia<'a> {
+    event: &'a str,
+    stream_sid: &'a str,
+    sequence_number: &'a str,
+    #[serde(borrow)]
+    media: UsualBody<'a>,
+}
+
+#[derive(Deserialize)]
+struct UsualBody<'a> {
+    track: &'a str,
+    chunk: &'a str,
+    timestamp: &'a str,
+    payload: &'a str,
+}
+
 /// Where the stream stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
@@ -135,6 +156,12 @@ impl Decoder {
         if text.len() > MAX_MESSAGE {
             return Err(Fault::Malformed);
         }
+        // Fifty come a second.
+        if let Ok(usual) = serde_json::from_str::<UsualMedia<'_>>(text)
+            && usual.event == "media"
+        {
+            return self.usual_media(&usual);
+        }
         let mut message: Map<String, Value> =
             serde_json::from_str(text).map_err(|_| Fault::Malformed)?;
         let event = take_text(&mut message, "event").ok_or(Fault::Malformed)?;
@@ -182,33 +209,51 @@ impl Decoder {
         Ok(Received::Start(start))
     }
 
+    fn usual_media(&mut self, message: &UsualMedia<'_>) -> Result<Received, Fault> {
+        let decodable = self.running(Some(Some(message.stream_sid)))?;
+        let body = &message.media;
+        let media = Media {
+            chunk: body.chunk.parse().ok(),
+            timestamp_ms: body.timestamp.parse().ok(),
+            sequence: message.sequence_number.parse().ok(),
+        };
+        self.audio(Some(body.track), Some(body.payload), decodable, media)
+    }
+
     fn media(&mut self, message: &mut Map<String, Value>) -> Result<Received, Fault> {
-        let decodable = self.running(message)?;
+        let decodable = self.running(sid(message))?;
         let sequence = number(message, "sequenceNumber");
         let mut body = take_object(message, "media").ok_or(Fault::Malformed)?;
+        let payload = take_text(&mut body, "payload");
+        let (chunk, timestamp_ms) = (number(&body, "chunk"), number(&body, "timestamp"));
+        let track = body.get("track").and_then(Value::as_str);
+        let media = Media { chunk, timestamp_ms, sequence };
+        self.audio(track, payload.as_deref(), decodable, media)
+    }
+
+    fn audio(
+        &mut self,
+        track: Option<&str>,
+        payload: Option<&str>,
+        decodable: bool,
+        media: Media,
+    ) -> Result<Received, Fault> {
         // Only a one-way fork of both sides carries the bot's own voice; it must not hear itself.
-        if body.get("track").and_then(Value::as_str) == Some("outbound") {
+        if track == Some("outbound") {
             return Err(Fault::Unknown);
         }
-        let payload = take_text(&mut body, "payload").ok_or(Fault::Malformed)?;
-        let mulaw = BASE64.decode(payload).map_err(|_| Fault::Malformed)?;
-        if !decodable {
-            return Err(Fault::Malformed);
-        }
-        self.last_media = Some(Media {
-            chunk: number(&body, "chunk"),
-            timestamp_ms: number(&body, "timestamp"),
-            sequence,
-        });
+        let mulaw = payload.and_then(|payload| BASE64.decode(payload).ok());
+        let mulaw = mulaw.filter(|_| decodable).ok_or(Fault::Malformed)?;
+        self.last_media = Some(media);
         if mulaw.is_empty() {
             return Ok(Received::Nothing);
         }
-        let at = number(&body, "timestamp").map(Duration::from_millis);
+        let at = media.timestamp_ms.map(Duration::from_millis);
         Ok(Received::Event(Event::Audio { audio: Audio::Mulaw(mulaw), at }))
     }
 
     fn dtmf(&self, message: &mut Map<String, Value>) -> Result<Received, Fault> {
-        self.running(message)?;
+        self.running(sid(message))?;
         let digit = take_object(message, "dtmf")
             .and_then(|mut body| take_text(&mut body, "digit"))
             .and_then(|digit| single_key(&digit))
@@ -217,7 +262,7 @@ impl Decoder {
     }
 
     fn mark(&self, message: &mut Map<String, Value>) -> Result<Received, Fault> {
-        self.running(message)?;
+        self.running(sid(message))?;
         let name = take_object(message, "mark")
             .and_then(|mut body| take_text(&mut body, "name"))
             .ok_or(Fault::Malformed)?;
@@ -226,22 +271,27 @@ impl Decoder {
     }
 
     fn stop(&mut self, message: &Map<String, Value>) -> Result<Received, Fault> {
-        self.running(message)?;
+        self.running(sid(message))?;
         self.state = State::Stopped;
         Ok(Received::Event(Event::Left(Left::HungUp)))
     }
 
-    /// Checks that the stream runs and that the message is its own; says if media is decodable.
-    fn running(&self, message: &Map<String, Value>) -> Result<bool, Fault> {
+    /// Checks that the stream runs and that the message with this `streamSid`, if it has any and
+    /// that is text, is its own; says if media is decodable.
+    fn running(&self, sid: Option<Option<&str>>) -> Result<bool, Fault> {
         let (stream_sid, decodable) = match &self.state {
             State::Started { stream_sid, decodable } => (stream_sid, *decodable),
             State::Fresh | State::Connected | State::Stopped => return Err(Fault::OutOfOrder),
         };
-        match message.get("streamSid") {
-            Some(sid) if sid.as_str() != Some(stream_sid) => Err(Fault::WrongStream),
+        match sid {
+            Some(sid) if sid != Some(stream_sid) => Err(Fault::WrongStream),
             Some(_) | None => Ok(decodable),
         }
     }
+}
+
+fn sid(message: &Map<String, Value>) -> Option<Option<&str>> {
+    message.get("streamSid").map(Value::as_str)
 }
 
 fn tracks(start: &Map<String, Value>) -> Vec<String> {

@@ -219,6 +219,26 @@ proptest! {
     }
 
     #[test]
+    fn media_means_the_same_however_it_is_written(
+        sid in "MZ0{31}1|MZ9",
+        track in "inbound|outbound|",
+        payload in "[A-Za-z0-9+/]{0,9}={0,2}%?",
+        numbers in prop::array::uniform3("[0-9]{1,21}|\\+5|-1|x|"),
+        started_before in any::<bool>(),
+    ) {
+        let [sequence, chunk, timestamp] = &numbers;
+        let plain = json!({"event": "media", "streamSid": sid, "sequenceNumber": sequence,
+            "media": {"track": track, "chunk": chunk, "timestamp": timestamp, "payload": payload}});
+        let plain = plain.to_string();
+        let escaped = plain.replace(r#""media","#, r#""\u006dedia","#);
+        prop_assert!(plain != escaped && serde_json::from_str::<Value>(&escaped).is_ok());
+        let new = || if started_before { started() } else { Decoder::new() };
+        let (mut one, mut other) = (new(), new());
+        prop_assert_eq!(one.receive(&plain), other.receive(&escaped));
+        prop_assert_eq!(one.last_media(), other.last_media());
+    }
+
+    #[test]
     fn any_text_is_read_without_a_panic(text in ".*") {
         started().receive(&text);
         parse_outbound(&text, SID).ok();

@@ -127,18 +127,19 @@ async def test_figures_say_what_calls_did(tmp_path):
             assert third.over and len(third.announced) == 1, "it rang, and was told of busy lines"
             await fourth.dial()
             assert fourth.rejected == "busy", "it was one too many in a minute"
+            pauses_s = sum(call.pauses_s() for call in (one, two))
             for call in (one, two):
                 await call.hang_up()
                 await call.after()
                 assert call.faults == []
             after = await scraped_when(
                 figures_port, lambda it: it.sum("voice_bot_calls_ended_total") == 2)
-            check_counters(after, one, two)
+            check_counters(after, one, two, pauses_s)
             assert promtool("check", "metrics", told=after.text) == ""
             check_names(during.names | after.names)
 
 
-def check_counters(after, one, two):
+def check_counters(after, one, two, pauses_s):
     """What the counters say of two calls that talked and two that did not."""
     assert after.sum("voice_bot_calls_ended_total", reason="caller-hung-up",
                      direction="inbound") == 2
@@ -159,7 +160,8 @@ def check_counters(after, one, two):
     counted_s = after.sum("voice_bot_audio_seconds_total", direction="to_caller")
     assert abs(heard_s - counted_s) < 0.3, (heard_s, counted_s)
     filled_s = after.sum("voice_bot_audio_filled_seconds_total", cause="missing")
-    assert 0.3 < filled_s < 1.5, "what the network lost was made up"
+    # Between two steps of the test a caller sends nothing either; a busy machine takes its time.
+    assert 0.3 < filled_s < pauses_s + 1, ("what the network lost was made up", pauses_s)
     assert after.sum("process_cpu_seconds_total") > 0
     assert 5e6 < after.sum("process_resident_memory_bytes") < 1e9
     assert 5 < after.sum("process_open_fds") < after.sum("process_max_fds")

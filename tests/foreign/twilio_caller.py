@@ -139,6 +139,7 @@ class Call:
         self.sent_digits, self.announced = [], []  # what was played and said outside of streams
         self.worst_late_s = 0.0  # by how much a frame was sent later than planned
         self._spoken_until, self._said, self._held_back = 0.0, [], None
+        self._sent_at = []  # when each frame of the caller was sent, in seconds
         self._before = []  # what earlier streams have played
 
     def _begin_stream(self):
@@ -291,6 +292,7 @@ class Call:
             self.worst_late_s = max(self.worst_late_s, self.now() - planned)
             frame = codes[index * FRAME:(index + 1) * FRAME]
             self._said.append((planned - frame_s, frame))
+            self._sent_at.append(self.now())
             self.chunk += 1
             media = {"track": "inbound", "chunk": str(self.chunk),
                      "timestamp": str(self.spoken_ms),
@@ -300,6 +302,11 @@ class Call:
                 await self._send("media", media=media)
             else:
                 self._held_back.append(media)
+
+    def pauses_s(self):
+        """Seconds after its first frame in which nothing was sent: lost, not said, or late."""
+        gaps = [after - before for before, after in zip(self._sent_at, self._sent_at[1:])]
+        return sum(gap - FRAME_S for gap in gaps if gap > 3 * FRAME_S)
 
     async def be_silent(self, seconds):
         await self.speak(b"\xff" * int(seconds * RATE))

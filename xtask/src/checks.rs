@@ -136,10 +136,10 @@ fn doctest() -> Outcome {
     Ok(None)
 }
 
-/// The conformance tests: independent programs in Python against our binary.
 /// What is not to run beside others, besides `tests/sound`.
 const QUIET: [&str; 2] = ["tests/foreign/test_hostile.py", "tests/browser/test_talk.py"];
 
+/// The conformance tests: independent programs in Python against our binary.
 fn python() -> Outcome {
     let python = setup::python_tests()?;
     setup::mocks()?;
@@ -160,7 +160,11 @@ fn python() -> Outcome {
     let browser: &[&str] = if has_chromium { &["tests/browser"] } else { &[] };
     let ignored = QUIET.map(|file| format!("--ignore={file}"));
     let ignored = ignored.each_ref().map(String::as_str);
-    pytest(&[&two_at_once[..], browser, &ignored].concat())?;
+    if pytest(&[&two_at_once[..], browser, &ignored].concat()).is_err() {
+        // Calls in real time fail where a busy machine stops them; a fault is there alone, too.
+        println!("those that failed, again and alone; look into one that passes only so:");
+        pytest(&["--last-failed", "--last-failed-no-failures", "none", "-v", "tests"])?;
+    }
     // What is measured in these needs the machine for itself.
     let quiet = QUIET.into_iter().filter(|file| has_chromium || !file.contains("browser"));
     pytest(&[&["tests/sound"], &*quiet.collect::<Vec<_>>()].concat())?;

@@ -4,6 +4,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::SinkExt as _;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use voice_bot_core::id::CallId;
@@ -17,7 +18,7 @@ use super::tickets::Admission;
 use super::webhook::call_id;
 use crate::port::{CallerPort, FarEnd};
 use crate::telephony::socket::{
-    BUFFER_BYTES, COMMANDS, EVENTS, Reporter, UNSENT_BYTES, close, send,
+    BUFFER_BYTES, COMMANDS, EVENTS, Reporter, UNSENT_BYTES, WRITE_DEADLINE, close,
 };
 
 /// Longest message accepted, in bytes; Twilio's own are below one thousand.
@@ -67,7 +68,7 @@ fn open(
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
         .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(0)
+        .write_buffer_size(BUFFER_BYTES)
         .max_write_buffer_size(UNSENT_BYTES)
         .on_upgrade(|socket| serve(socket, line, admission))
 }
@@ -186,7 +187,8 @@ impl Stream {
                 biased;
                 command = self.far.commands.recv() => match command {
                     Some(command) => {
-                        if !self.tell(command).await {
+                        let told = timeout(WRITE_DEADLINE, self.tell(command)).await;
+                        if !matches!(told, Ok(Ok(()))) {
                             self.reporter.report(Event::Left(Left::Lost));
                             return;
                         }
@@ -201,16 +203,29 @@ impl Stream {
         close(self.socket, close_code::NORMAL).await;
     }
 
-    /// False when the socket takes no more.
-    async fn tell(&mut self, command: Command) -> bool {
-        let text = match command {
-            Command::Audio(Audio::Mulaw(codes)) => self.encoder.media(&codes),
-            Command::Mark(mark) => self.encoder.mark(mark),
-            Command::Clear => self.encoder.clear(),
+    /// Sends what the command and those that wait behind it say, all in one write: a mark mostly
+    /// follows its audio at once.
+    async fn tell(&mut self, command: Command) -> Result<(), axum::Error> {
+        let mut next = Some(command);
+        let mut more = COMMANDS;
+        while let Some(command) = next {
+            if let Some(text) = self.message(&command) {
+                self.socket.feed(Message::Text(text.into())).await?;
+            }
+            more -= 1;
+            next = (more > 0).then(|| self.far.commands.try_recv().ok()).flatten();
+        }
+        self.socket.flush().await
+    }
+
+    fn message(&self, command: &Command) -> Option<String> {
+        match command {
+            Command::Audio(Audio::Mulaw(codes)) => Some(self.encoder.media(codes)),
+            Command::Mark(mark) => Some(self.encoder.mark(*mark)),
+            Command::Clear => Some(self.encoder.clear()),
             // The stream was started as mu-law, and hanging up is closing the port.
-            Command::Audio(Audio::Opus(_) | Audio::Pcm(_)) | Command::HangUp => return true,
-        };
-        send(&mut self.socket, Message::Text(text.into())).await
+            Command::Audio(Audio::Opus(_) | Audio::Pcm(_)) | Command::HangUp => None,
+        }
     }
 
     /// False when nothing more will come.

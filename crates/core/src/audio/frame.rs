@@ -106,13 +106,18 @@ impl Framer {
 
     /// Appends samples and returns every whole frame, oldest first.
     pub fn push(&mut self, samples: &[i16]) -> Vec<Frame> {
-        self.pending.extend_from_slice(samples);
         let size = self.rate.frame_samples();
-        let whole = self.pending.len() / size * size;
-        let rest = self.pending.split_off(whole);
-        let ready = std::mem::replace(&mut self.pending, rest);
-        let frame = |samples: &[i16]| Frame { rate: self.rate, samples: samples.to_vec() };
-        ready.chunks_exact(size).map(frame).collect()
+        let mut frames = Vec::with_capacity((self.pending.len() + samples.len()) / size);
+        let mut rest = samples;
+        while self.pending.len() + rest.len() >= size {
+            let (piece, later) = rest.split_at(size - self.pending.len());
+            rest = later;
+            let mut samples = std::mem::take(&mut self.pending);
+            samples.extend_from_slice(piece);
+            frames.push(Frame { rate: self.rate, samples });
+        }
+        self.pending.extend_from_slice(rest);
+        frames
     }
 
     /// Samples that wait for a frame to fill up, fewer than one frame.

@@ -71,11 +71,15 @@ impl Level {
 
     /// Takes the next samples.
     pub fn push(&mut self, samples: &[i16]) {
-        for sample in samples {
-            let size = sample.unsigned_abs();
-            self.peak = self.peak.max(size);
-            self.squares += u64::from(size) * u64::from(size);
-            self.samples += 1;
+        let mut rest = samples;
+        while !rest.is_empty() {
+            let room = (self.block_samples - self.samples) as usize;
+            let (piece, later) = rest.split_at(room.min(rest.len()));
+            rest = later;
+            let sizes = || piece.iter().map(|sample| sample.unsigned_abs());
+            self.peak = sizes().fold(self.peak, u16::max);
+            self.squares += sizes().map(u32::from).map(|size| u64::from(size * size)).sum::<u64>();
+            self.samples += piece.len() as u32;
             if self.samples == self.block_samples {
                 self.end_block();
             }

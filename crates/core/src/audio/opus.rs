@@ -84,7 +84,10 @@ pub struct Encoder {
     rate: Rate,
     encoder: opus::Encoder,
     repacketizer: Repacketizer,
-    pending: Vec<Vec<u8>>,
+    /// Encoded frames that wait for their packet to fill up, one after the other.
+    room: Box<[u8; PACKET_FRAMES * FRAME_BYTES]>,
+    /// Where each of them ends in `room`.
+    ends: Vec<usize>,
 }
 
 impl Encoder {
@@ -105,7 +108,9 @@ impl Encoder {
         encoder.set_bandwidth(bandwidth)?;
         encoder.set_bitrate(Bitrate::Bits(bits_per_second))?;
         encoder.set_complexity(0)?;
-        Ok(Self { rate, encoder, repacketizer: Repacketizer::new()?, pending: Vec::new() })
+        let room = Box::new([0; PACKET_FRAMES * FRAME_BYTES]);
+        let ends = Vec::with_capacity(PACKET_FRAMES);
+        Ok(Self { rate, encoder, repacketizer: Repacketizer::new()?, room, ends })
     }
 
     /// Encodes one frame; every fourth gives a packet, never an empty one.
@@ -116,21 +121,22 @@ impl Encoder {
         if frame.rate() != self.rate {
             return Err(OpusError::Rate { expected: self.rate, got: frame.rate() });
         }
-        let mut frames = std::mem::take(&mut self.pending);
-        let mut room = [0; FRAME_BYTES];
-        let bytes = self.encoder.encode(frame.samples(), &mut room)?;
-        frames.push(room[..bytes].to_vec());
-        if frames.len() == PACKET_FRAMES {
-            return self.join(&frames).map(Some);
+        let mut ends = std::mem::take(&mut self.ends);
+        let start = ends.last().copied().unwrap_or_default();
+        let room = &mut self.room[start..start + FRAME_BYTES];
+        ends.push(start + self.encoder.encode(frame.samples(), room)?);
+        let packet = (ends.len() == PACKET_FRAMES).then(|| self.join(&ends)).transpose()?;
+        if packet.is_some() {
+            ends.clear();
         }
-        self.pending = frames;
-        Ok(None)
+        self.ends = ends;
+        Ok(packet)
     }
 
     /// Frames that wait for their packet to fill up: 0 to 3.
     #[must_use]
     pub fn pending_frames(&self) -> usize {
-        self.pending.len()
+        self.ends.len()
     }
 
     /// Drops what is pending and goes back to the beginning of a stream.
@@ -138,18 +144,21 @@ impl Encoder {
     /// # Errors
     /// [`OpusError::Library`], for which no reason is known.
     pub fn reset(&mut self) -> Result<(), OpusError> {
-        self.pending.clear();
+        self.ends.clear();
         Ok(self.encoder.reset_state()?)
     }
 
-    fn join(&mut self, frames: &[Vec<u8>]) -> Result<Vec<u8>, OpusError> {
+    fn join(&mut self, ends: &[usize]) -> Result<Vec<u8>, OpusError> {
         let mut joined = self.repacketizer.begin();
-        for frame in frames {
-            joined.cat(frame)?;
+        let mut start = 0;
+        for &end in ends {
+            joined.cat(&self.room[start..end])?;
+            start = end;
         }
-        let mut room = [0; PACKET_FRAMES * (FRAME_BYTES + 2)];
-        let bytes = joined.out(&mut room)?;
-        Ok(room[..bytes].to_vec())
+        let mut packet = vec![0; start + 2 * PACKET_FRAMES];
+        let bytes = joined.out(&mut packet)?;
+        packet.truncate(bytes);
+        Ok(packet)
     }
 }
 

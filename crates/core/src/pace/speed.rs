@@ -99,7 +99,6 @@ pub(crate) struct SpeedWatch {
     answered: Option<Instant>,
     /// Times per step, oldest first, and when they were taken.
     steps: VecDeque<(Instant, Duration)>,
-    step: Option<Duration>,
     usual: Usual,
     /// When the gate was last seen shut.
     shut: Option<Instant>,
@@ -120,7 +119,6 @@ impl SpeedWatch {
             backlog: Duration::ZERO,
             answered: None,
             steps: VecDeque::new(),
-            step: None,
             usual: Usual::default(),
             shut: None,
             slow: false,
@@ -226,7 +224,7 @@ impl SpeedWatch {
     pub(crate) fn figures(&self, now: Instant) -> Speed {
         Speed {
             real_time_factor: self.pace.factor(now),
-            step: self.step,
+            step: self.step(),
             backlog: self.backlog,
             usual: self.usual(),
         }
@@ -244,7 +242,7 @@ impl SpeedWatch {
 
     /// How much backlog is allowed beyond the usual: as much as is caught up with soon.
     fn allowed(&self) -> Duration {
-        let Some(step) = self.step else { return MOST_ALLOWED.max(self.config.max_backlog) };
+        let Some(step) = self.step() else { return MOST_ALLOWED.max(self.config.max_backlog) };
         let spare = STEP.as_secs_f64() / step.as_secs_f64().max(0.001) - 1.0;
         let soon = CATCH_UP.mul_f64(spare.max(0.0)).min(MOST_ALLOWED);
         soon.max(self.config.max_backlog)
@@ -263,9 +261,13 @@ impl SpeedWatch {
         while self.steps.front().is_some_and(|(at, _)| old(at)) {
             self.steps.pop_front();
         }
+    }
+
+    /// The median of the times per step.
+    fn step(&self) -> Option<Duration> {
         let mut steps: Vec<_> = self.steps.iter().map(|(_, step)| *step).collect();
         let middle = steps.len() / 2;
-        self.step = Some(*steps.select_nth_unstable(middle).1);
+        (!steps.is_empty()).then(|| *steps.select_nth_unstable(middle).1)
     }
 
     /// What has stood unanswered behind a shut gate for too long will not be answered: were it

@@ -114,7 +114,7 @@ impl Inbound {
 
     /// Whether speech was in each frame that went to the engine since this was last asked.
     pub(crate) fn take_speech(&mut self) -> impl Iterator<Item = bool> {
-        self.open.as_mut().map(|open| std::mem::take(&mut open.speech)).into_iter().flatten()
+        self.open.as_mut().into_iter().flat_map(|open| open.speech.drain(..))
     }
 
     /// When [`Self::pop`] may next give a message without more from the caller.

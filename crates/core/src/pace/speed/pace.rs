@@ -22,7 +22,12 @@ struct Part {
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     window: Duration,
+    /// Oldest first.
     parts: VecDeque<Part>,
+    /// Over all parts.
+    busy: Duration,
+    /// Over all parts.
+    answered: Duration,
     /// The latest time that is known.
     now: Option<Instant>,
     /// Since when a backlog stands without a break.
@@ -32,7 +37,8 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(window: Duration) -> Self {
         let window = window.clamp(Duration::from_millis(PARTS.into()), LONGEST);
-        Self { window, parts: VecDeque::new(), now: None, stands: None }
+        let (busy, answered) = (Duration::ZERO, Duration::ZERO);
+        Self { window, parts: VecDeque::new(), busy, answered, now: None, stands: None }
     }
 
     /// Time passes up to `now`, in which a backlog stood or did not.
@@ -42,10 +48,11 @@ impl Pace {
         let passed = now.saturating_duration_since(before);
         if stands && !passed.is_zero() {
             self.part(now).busy += passed;
+            self.busy += passed;
         }
-        let window = self.window;
-        let over = |part: &Part| now.saturating_duration_since(part.began) >= window;
-        while self.parts.front().is_some_and(over) {
+        while let Some(part) = self.parts.front().filter(|part| self.is_over(part, now)) {
+            self.busy -= part.busy;
+            self.answered -= part.answered;
             self.parts.pop_front();
         }
     }
@@ -53,6 +60,7 @@ impl Pace {
     /// That much was answered while a backlog stood.
     pub(super) fn answered(&mut self, audio: Duration, now: Instant) {
         self.part(now).answered += audio;
+        self.answered += audio;
     }
 
     /// For how long a backlog has stood without a break.
@@ -66,17 +74,20 @@ impl Pace {
         if self.parts.is_empty() && self.stands.is_none() {
             return 1.0;
         }
-        let parts = || {
-            let inside = |part: &&Part| now.saturating_duration_since(part.began) < self.window;
-            self.parts.iter().filter(inside)
-        };
         let since = self.now.filter(|_| self.stands.is_some());
         let lately = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let busy = parts().map(|part| part.busy).sum::<Duration>() + lately;
-        let answered: Duration = parts().map(|part| part.answered).sum();
+        let (mut busy, mut answered) = (self.busy + lately, self.answered);
+        for part in self.parts.iter().take_while(|part| self.is_over(part, now)) {
+            busy -= part.busy;
+            answered -= part.answered;
+        }
         let kept_up = self.window.saturating_sub(busy);
         let factor = (answered + kept_up).as_secs_f64() / self.window.max(busy).as_secs_f64();
         factor.min(1.0) as f32
+    }
+
+    fn is_over(&self, part: &Part, now: Instant) -> bool {
+        now.saturating_duration_since(part.began) >= self.window
     }
 
     fn part(&mut self, now: Instant) -> &mut Part {

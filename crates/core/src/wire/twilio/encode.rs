@@ -12,13 +12,17 @@ use crate::leg::Mark;
 pub struct Encoder {
     /// The stream's SID as a JSON string, quotes included.
     stream_sid: String,
+    /// A media message up to its payload.
+    media: String,
 }
 
 impl Encoder {
     /// An encoder for the stream that `start` named.
     #[must_use]
     pub fn new(stream_sid: &str) -> Self {
-        Self { stream_sid: quoted(stream_sid) }
+        let stream_sid = quoted(stream_sid);
+        let media = format!(r#"{{"event":"media","streamSid":{stream_sid},"media":{{"payload":""#);
+        Self { stream_sid, media }
     }
 
     /// A message that queues mu-law audio (8000 Hz, mono, of any length) for playing.
@@ -27,9 +31,12 @@ impl Encoder {
     /// documented, and many tiny ones are reported to play unevenly.
     #[must_use]
     pub fn media(&self, mulaw: &[u8]) -> String {
-        let sid = &self.stream_sid;
-        let payload = STANDARD.encode(mulaw);
-        format!(r#"{{"event":"media","streamSid":{sid},"media":{{"payload":"{payload}"}}}}"#)
+        const END: &str = r#""}}"#;
+        let payload = mulaw.len().div_ceil(3) * 4;
+        let mut message = String::with_capacity(self.media.len() + payload + END.len());
+        message.push_str(&self.media);
+        STANDARD.encode_string(mulaw, &mut message);
+        message + END
     }
 
     /// A message that asks for an echo once all audio before it has been played or cleared.

@@ -51,11 +51,13 @@ fn two_calls_are_measured_and_drawn() {
 #[test]
 fn a_short_soak_finds_that_everything_is_given_back() {
     let arguments = ["soak", "--short-calls", "24", "--calls", "4", "--minutes", "0.02", "--json"];
-    let output = bench(&arguments);
-    let soaked = json(&output);
-    assert!(output.status.success(), "{}: {soaked:#}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(soaked["churned"]["calls"], 24);
-    assert_eq!(soaked["idle"]["files"], soaked["after_long"]["files"]);
+    for store in [&[][..], &["--store", "none"]] {
+        let output = bench(&[&arguments[..], store].concat());
+        let soaked = json(&output);
+        assert!(output.status.success(), "{}: {soaked:#}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(soaked["churned"]["calls"], 24);
+        assert_eq!(soaked["idle"]["files"], soaked["after_long"]["files"]);
+    }
 }
 
 #[test]
@@ -65,6 +67,7 @@ fn arguments_that_make_no_sense_are_refused_in_one_line() {
         &["calls", "--calls", "1,x"],
         &["calls", "--plot", "/no/such/folder/plot.svg"],
         &["soak", "--minutes", "-1"],
+        &["soak", "--store", "nowhere"],
     ] {
         let output = bench(arguments);
         let said = String::from_utf8(output.stderr).unwrap();

@@ -425,8 +425,13 @@ async fn old_calls_go_with_their_recordings(place: StorePlace) {
     assert_eq!(left().await, "running CA5 CA4 CA3 CA2");
     assert_eq!(*bin.0.lock().unwrap(), ["CA0.wav", "CA1.wav"]);
     // Each takes 10,000 bytes, with its recording.
-    let much = Keep { bytes: Some(29_999), ..Keep::default() };
-    assert_eq!(erasing.sweep(&much).await.unwrap(), 2);
+    let much = Keep { bytes: Some(39_999), ..Keep::default() };
+    assert_eq!(erasing.sweep(&much).await.unwrap(), 1);
+    assert_eq!(left().await, "running CA5 CA4 CA3");
+    // The record alone takes 1000.
+    let large = |most| Keep { record_bytes: Some(most), ..Keep::default() };
+    assert_eq!(erasing.sweep(&large(3000)).await.unwrap(), 0);
+    assert_eq!(erasing.sweep(&large(2999)).await.unwrap(), 1);
     assert_eq!(left().await, "running CA5 CA4");
     let many = Keep { calls: Some(1), ..Keep::default() };
     assert_eq!(erasing.sweep(&many).await.unwrap(), 1);

@@ -15,7 +15,7 @@ use super::process::{Cpu, Holds, Usage};
 /// How long a server is left alone before its idle state is looked at.
 const SETTLE: Duration = Duration::from_millis(1500);
 /// How long what calls held may take to be given back.
-const GIVE_BACK: Duration = Duration::from_secs(15);
+const GIVE_BACK: Duration = Duration::from_secs(30);
 /// What setting up one call may take, and what ending all may.
 const SET_UP: Duration = Duration::from_millis(500);
 const ENDING: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ pub async fn measure(plan: Plan) -> Result<Level, BenchError> {
     let idle = server.usage()?.holds;
     let Window { server: used, load: load_used, during, seconds, held } =
         hold(&mut load, &server, plan).await?;
-    let after = given_back(&server, idle).await?;
+    let after = given_back(&server, idle, u64::MAX).await?;
     let complaints = server.complaints();
     drop((server, load));
     let floor_ms = f64::midpoint(floor_before, floor_of(plan.calls, Pace::RealTime).await?);
@@ -151,13 +151,18 @@ async fn expect(
     if is_it(&load.word(limit).await?) { Ok(()) } else { Err(unexpected(what)) }
 }
 
-/// What the server holds once it has given back what it took since `idle`, or once that has taken
-/// too long.
-pub(super) async fn given_back(server: &Server, idle: Holds) -> Result<Holds, BenchError> {
+/// What the server holds once it has given back what it took since `idle`, but for `kept_kb` of
+/// memory, or once that has taken too long.
+pub(super) async fn given_back(
+    server: &Server,
+    idle: Holds,
+    kept_kb: u64,
+) -> Result<Holds, BenchError> {
     const LOOKS: u32 = 60;
     for _ in 0..LOOKS {
         let holds = server.usage()?.holds;
-        if holds.files <= idle.files && holds.threads <= idle.threads {
+        let is_back = holds.files <= idle.files && holds.threads <= idle.threads;
+        if is_back && holds.resident_kb <= idle.resident_kb.saturating_add(kept_kb) {
             return Ok(holds);
         }
         sleep(GIVE_BACK / LOOKS).await;

@@ -6,6 +6,7 @@ pub mod calls;
 mod canned;
 mod children;
 pub mod floor;
+mod folder;
 pub mod limit;
 pub mod load;
 pub mod parts;

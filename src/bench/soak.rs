@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::BenchError;
 use super::calls::{Plan, given_back, hold};
 use super::children::{Load, Server, unexpected};
+use super::folder::{Folder, quoted};
 use super::load::{Churned, Held, Order, Word};
 use super::process::Holds;
 
@@ -22,7 +23,7 @@ const SHORT_CALL: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// How to soak.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Soak {
     /// Short calls altogether.
     pub short_calls: usize,
@@ -32,6 +33,9 @@ pub struct Soak {
     pub long: Duration,
     /// Worker threads of the server; 0 for as many as it takes by itself.
     pub threads: usize,
+    /// Where the server keeps its calls, as `store.url` has it; an SQLite file in a folder of its
+    /// own unless told.
+    pub store: Option<String>,
 }
 
 /// What a server held, from beginning to end.
@@ -89,21 +93,23 @@ impl Soaked {
 pub async fn run(plan: Soak, say: impl Fn(&str)) -> Result<Soaked, BenchError> {
     // An engine is free again a moment after its call, so there are more of them than calls.
     let mut load = Load::start(2 * plan.calls).await?;
-    let server = Server::start(&load.engines, plan.threads).await?;
+    let folder = Folder::make()?;
+    let own = || format!("sqlite:{}/calls.db", folder.quoted());
+    let store = plan.store.as_ref().map_or_else(own, |url| quoted(url));
+    let store = format!("[store]\nurl = \"{store}\"\n");
+    let server = Server::start_with(&load.engines, plan.threads, &store).await?;
     sleep(SETTLE).await;
     let fresh = server.usage()?.holds;
     say("warming up");
-    let mut first = churn(&mut load, &server, plan, plan.calls).await?;
-    given_back(&server, fresh).await?;
+    let mut first = churn(&mut load, &server, &plan, plan.calls).await?;
     sleep(SETTLE).await;
-    let idle = server.usage()?.holds;
+    let idle = given_back(&server, fresh, u64::MAX).await?;
     say("making short calls");
-    let mut churned = churn(&mut load, &server, plan, plan.short_calls).await?;
+    let mut churned = churn(&mut load, &server, &plan, plan.short_calls).await?;
     churned.failed += first.failed;
     churned.why = first.why.take().or(churned.why);
-    given_back(&server, idle).await?;
     sleep(SETTLE).await;
-    let after_short = server.usage()?.holds;
+    let after_short = given_back(&server, idle, GROWTH_KB).await?;
     say("holding long calls");
     let long = Plan {
         calls: plan.calls,
@@ -112,9 +118,8 @@ pub async fn run(plan: Soak, say: impl Fn(&str)) -> Result<Soaked, BenchError> {
         threads: plan.threads,
     };
     let window = hold(&mut load, &server, long).await?;
-    given_back(&server, idle).await?;
     sleep(SETTLE).await;
-    let after_long = server.usage()?.holds;
+    let after_long = given_back(&server, idle, GROWTH_KB).await?;
     Ok(Soaked {
         fresh,
         idle,
@@ -130,7 +135,7 @@ pub async fn run(plan: Soak, say: impl Fn(&str)) -> Result<Soaked, BenchError> {
 async fn churn(
     load: &mut Load,
     server: &Server,
-    plan: Soak,
+    plan: &Soak,
     calls: usize,
 ) -> Result<Churned, BenchError> {
     let order =

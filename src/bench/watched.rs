@@ -1,6 +1,5 @@
 //! What it costs that calls are recorded and watched: the same calls without and with, in turn.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::time::sleep;
 use super::BenchError;
 use super::calls::{self, Window, hold};
 use super::children::{Load, Server};
+use super::folder::Folder;
 
 /// How long a server is left alone before the calls begin.
 const SETTLE: Duration = Duration::from_millis(1500);
@@ -87,9 +87,10 @@ pub async fn measure(plan: Plan, say: impl Fn(&str)) -> Result<Watched, BenchErr
 }
 
 async fn one(plan: Plan, is_watched: bool) -> Result<Round, BenchError> {
-    let folder = Folder::make(is_watched, plan.ogg)?;
+    let folder = Folder::make()?;
+    let config = furnish(&folder, is_watched, plan.ogg)?;
     let mut load = Load::start(plan.calls.calls).await?;
-    let server = Server::start_with(&load.engines, plan.calls.threads, &folder.config).await?;
+    let server = Server::start_with(&load.engines, plan.calls.threads, &config).await?;
     sleep(SETTLE).await;
     let mut watchers = JoinSet::new();
     let mut deaf = Vec::new();
@@ -112,7 +113,7 @@ async fn one(plan: Plan, is_watched: bool) -> Result<Round, BenchError> {
         underruns: held.underruns,
         failed: held.failed,
         read_bytes: read.load(Ordering::Relaxed),
-        recorded_bytes: folder.recorded(),
+        recorded_bytes: recorded(&folder),
     })
 }
 
@@ -131,45 +132,24 @@ async fn drain(mut tcp: TcpStream, read: Arc<AtomicU64>) {
     }
 }
 
-/// A folder with the persona that answers, and the store and the recordings of its calls; removed
-/// when dropped.
-struct Folder {
-    path: PathBuf,
-    /// What the server's configuration says of it.
-    config: String,
+/// The persona that answers in a folder, the store and the recordings of its calls; gives what the
+/// server's configuration says of it.
+fn furnish(folder: &Folder, is_recorded: bool, ogg: bool) -> Result<String, BenchError> {
+    let personas = folder.path().join("personas");
+    let who = "name = \"assistant\"\nvoice = \"NATF2.pt\"\nprompt = \"Be brief.\"\n";
+    let text = format!("{who}record = {is_recorded}\n");
+    let made = std::fs::create_dir(&personas)
+        .and_then(|()| std::fs::write(personas.join("assistant.toml"), text));
+    made.map_err(|source| BenchError::Start { what: "a server with a folder", source })?;
+    let (quoted, format) = (folder.quoted(), if ogg { "ogg" } else { "wav" });
+    Ok(format!(
+        "[personas]\ndir = \"{quoted}/personas\"\n[recording]\ndir = \"{quoted}/recordings\"\n\
+         format = \"{format}\"\n[store]\nurl = \"sqlite:{quoted}/calls.db\"\n"
+    ))
 }
 
-impl Folder {
-    fn make(is_recorded: bool, ogg: bool) -> Result<Self, BenchError> {
-        let path = std::env::temp_dir().join(format!("voice-bot-bench-{}", std::process::id()));
-        let personas = path.join("personas");
-        let who = "name = \"assistant\"\nvoice = \"NATF2.pt\"\nprompt = \"Be brief.\"\n";
-        let text = format!("{who}record = {is_recorded}\n");
-        let made = std::fs::create_dir_all(&personas)
-            .and_then(|()| std::fs::write(personas.join("assistant.toml"), text));
-        made.map_err(|source| BenchError::Start { what: "a server with a folder", source })?;
-        let (quoted, format) = (quoted(&path), if ogg { "ogg" } else { "wav" });
-        let config = format!(
-            "[personas]\ndir = \"{quoted}/personas\"\n[recording]\ndir = \"{quoted}/recordings\"\n\
-             format = \"{format}\"\n[store]\nurl = \"sqlite:{quoted}/calls.db\"\n"
-        );
-        Ok(Self { path, config })
-    }
-
-    fn recorded(&self) -> u64 {
-        let files = std::fs::read_dir(self.path.join("recordings")).into_iter().flatten().flatten();
-        files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be removed from the system's folder for such things, the system removes.
-        drop(std::fs::remove_dir_all(&self.path));
-    }
-}
-
-/// A path as it may stand between quotes in TOML.
-fn quoted(path: &Path) -> String {
-    path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"")
+/// Bytes of the recordings in it.
+fn recorded(folder: &Folder) -> u64 {
+    let files = std::fs::read_dir(folder.path().join("recordings")).into_iter().flatten();
+    files.flatten().filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }

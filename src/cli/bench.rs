@@ -100,6 +100,9 @@ struct SoakArgs {
     /// Calls at once
     #[arg(long, default_value = "50", value_parser = count)]
     calls: usize,
+    /// Where the server keeps its calls, as store.url has it; left out, an SQLite file
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
     /// How long the long calls last, in minutes
     #[arg(long, default_value_t = 30.0, value_parser = minutes)]
     minutes: f64,
@@ -262,6 +265,7 @@ async fn soak(args: SoakArgs) -> anyhow::Result<()> {
         calls: args.calls,
         long: Duration::from_secs_f64(60.0 * args.minutes),
         threads: args.server_threads,
+        store: args.store,
     };
     let soaked = soak::run(plan, note).await?;
     if args.json {

@@ -14,13 +14,14 @@ use crate::config::{StoreConfig, StorePlace};
 /// How often it is looked whose time has come.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// The same for calls in memory, of which there must not be many.
-const TRIM_EVERY: Duration = Duration::from_secs(30);
+const TRIM_EVERY: Duration = Duration::from_secs(1);
 /// When it is looked again after a failure.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// When calls of a server that does not remove them itself are removed by another: after a day.
 const LEFT_MS: i64 = 24 * 3600 * 1000;
-/// Ended calls that are kept in memory.
+/// Ended calls that are kept in memory, and what their records may take: those of some hours.
 const IN_MEMORY: i64 = 256;
+const BYTES_IN_MEMORY: i64 = 2 * 1024 * 1024;
 
 /// Which ended calls are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Keep {
     pub since_ms: Option<i64>,
     /// As many as have these bytes together, the latest first.
     pub bytes: Option<i64>,
+    /// The same of their records alone, without recordings.
+    pub record_bytes: Option<i64>,
     /// As many as this, likewise.
     pub calls: Option<i64>,
 }
@@ -160,7 +163,7 @@ impl Archive {
             while let Some(outcome) = sweep(&weak, &config).await {
                 let pause = if let Err(error) = outcome {
                     warn!(%error, "old calls could not be removed; it is tried again");
-                    every.min(TRY_AGAIN)
+                    TRY_AGAIN
                 } else {
                     every
                 };
@@ -173,18 +176,22 @@ impl Archive {
 /// Removes what `config` does not keep; none when nobody is there any more for whom to do it.
 async fn sweep(archive: &Weak<Inner>, config: &StoreConfig) -> Option<Result<(), StoreError>> {
     let archive = archive.upgrade()?;
+    let is_in_memory = config.place == StorePlace::Memory;
     let keep = Keep {
         since_ms: config.keep.map(|keep| unix_ms() - super::batch::millis(keep)),
         bytes: config.max_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        calls: (config.place == StorePlace::Memory).then_some(IN_MEMORY),
+        record_bytes: is_in_memory.then_some(BYTES_IN_MEMORY),
+        calls: is_in_memory.then_some(IN_MEMORY),
     };
     let removed = async {
-        // Those of servers that will not come back under their name have ended, too.
-        archive.store.cut_off("", unix_ms()).await?;
+        if !is_in_memory {
+            // Those of servers that will not come back under their name have ended, too.
+            archive.store.cut_off("", unix_ms()).await?;
+        }
         archive.sweep(&keep).await
     };
     Some(removed.await.map(|calls| {
-        if calls > 0 {
+        if calls > 0 && !is_in_memory {
             info!(calls, "old calls were removed");
         }
     }))
@@ -193,9 +200,8 @@ async fn sweep(archive: &Weak<Inner>, config: &StoreConfig) -> Option<Result<(),
 impl Inner {
     async fn sweep(&self, keep: &Keep) -> Result<u64, StoreError> {
         // What is too old and stays, as it cannot be removed, is not to keep the rest from going.
-        let Keep { since_ms, bytes, calls } = *keep;
-        let old = self.pass(&Keep { since_ms, ..Keep::default() }).await?;
-        let rest = self.pass(&Keep { bytes, calls, ..Keep::default() }).await?;
+        let old = self.pass(&Keep { since_ms: keep.since_ms, ..Keep::default() }).await?;
+        let rest = self.pass(&Keep { since_ms: None, ..*keep }).await?;
         Ok(old + rest)
     }
 

@@ -28,6 +28,8 @@ const READERS: u32 = 4;
 /// nothing that was written.
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
                        PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
+/// A database in memory besides: what is removed from it is given back.
+const SHRINKS: &str = "PRAGMA auto_vacuum = FULL;";
 /// The schema, step by step; a step that was released is never changed.
 const STEPS: [(i64, &str, &str); 2] = [
     (1, "calls", include_str!("../../migrations/0001_calls.sql")),
@@ -61,6 +63,9 @@ impl SqlStore {
             let is_sqlite = url.scheme() == "sqlite";
             let pool = pool.after_connect(move |connection, _| {
                 Box::pin(async move {
+                    if is_lasting {
+                        connection.execute(SHRINKS).await?;
+                    }
                     if is_sqlite {
                         connection.execute(PRAGMAS).await?;
                     }
@@ -195,4 +200,44 @@ fn fault(error: sqlx::Error) -> StoreError {
     };
     let text = error.to_string().replace('\n', " ");
     if is_refused { StoreError::Refused(text) } else { StoreError::Down(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row as _;
+
+    use super::super::{CallRow, RowOf};
+    use super::*;
+
+    async fn pages(store: &SqlStore) -> i64 {
+        let counted = store.writer.with(async |connection| {
+            sqlx::query("PRAGMA page_count").fetch_one(&mut *connection).await
+        });
+        counted.await.unwrap().get(0)
+    }
+
+    #[tokio::test]
+    async fn memory_holds_no_more_than_the_calls_that_are_kept() {
+        let store = SqlStore::new(&StorePlace::Memory).unwrap();
+        store.prepare().await.unwrap();
+        let empty = pages(&store).await;
+        let call: Arc<str> = "CA1".into();
+        let row = CallRow { id: Arc::clone(&call), ended_ms: Some(1), ..CallRow::default() };
+        let note = |seq| RowOf {
+            call: Arc::clone(&call),
+            seq,
+            at_ms: seq,
+            what: ("phase", "a thing that happened".to_owned()),
+        };
+        let batch = Batch {
+            calls: vec![(row, true)],
+            notes: (0..10_000).map(note).collect(),
+            ..Batch::default()
+        };
+        store.write(&batch).await.unwrap();
+        let full = pages(&store).await;
+        assert!(full > empty + 100, "{empty} pages, {full} with a call");
+        assert!(store.delete(&call).await.unwrap());
+        assert_eq!(pages(&store).await, empty);
+    }
 }

@@ -9,7 +9,7 @@ use super::read;
 /// Calls that are named at once.
 const SOME: i64 = 100;
 const DOOMED: &str = "SELECT id, started_ms, ended_ms, instance, recording, recording_format, \
-                      recording_bytes, bytes + recording_bytes AS takes FROM calls \
+                      recording_bytes, bytes FROM calls \
                       WHERE ended_ms IS NOT NULL \
                       AND (started_ms > $1 OR (started_ms = $1 AND id > $2))";
 
@@ -28,19 +28,19 @@ pub(super) async fn not_kept(
         }
     }
     // To add up what all take is to read all.
-    if keep.bytes.is_none() && keep.calls.is_none() {
+    if keep.bytes.is_none() && keep.record_bytes.is_none() && keep.calls.is_none() {
         return Ok(Vec::new());
     }
-    let totals = "SELECT CAST(COALESCE(SUM(bytes + recording_bytes), 0) AS BIGINT), COUNT(*) \
+    let totals = "SELECT COUNT(*), CAST(COALESCE(SUM(bytes), 0) AS BIGINT), \
+                  CAST(COALESCE(SUM(recording_bytes), 0) AS BIGINT) \
                   FROM calls WHERE ended_ms IS NOT NULL";
     let totals = query(totals).fetch_one(&mut *connection).await?;
-    let mut too_much: i64 = keep.bytes.map_or(Ok(0), |most| -> sqlx::Result<i64> {
-        Ok(totals.try_get::<i64, _>(0)?.saturating_sub(most))
-    })?;
-    let mut too_many: i64 = keep.calls.map_or(Ok(0), |most| -> sqlx::Result<i64> {
-        Ok(totals.try_get::<i64, _>(1)?.saturating_sub(most))
-    })?;
-    if too_much <= 0 && too_many <= 0 {
+    let mut left = Left {
+        calls: totals.try_get(0)?,
+        record_bytes: totals.try_get(1)?,
+        recording_bytes: totals.try_get(2)?,
+    };
+    if left.is_kept(keep) {
         return Ok(Vec::new());
     }
     let oldest = format!("{DOOMED} ORDER BY started_ms, id LIMIT $3");
@@ -48,14 +48,31 @@ pub(super) async fn not_kept(
     let oldest = oldest.fetch_all(&mut *connection).await?;
     let mut gone = Vec::new();
     for row in &oldest {
-        if too_much <= 0 && too_many <= 0 {
+        if left.is_kept(keep) {
             break;
         }
-        too_much = too_much.saturating_sub(row.try_get("takes")?);
-        too_many -= 1;
+        left.calls -= 1;
+        left.record_bytes -= row.try_get::<i64, _>("bytes")?;
+        left.recording_bytes -= row.try_get::<i64, _>("recording_bytes")?;
         gone.push(doomed(row)?);
     }
     Ok(gone)
+}
+
+/// What ended calls take.
+struct Left {
+    calls: i64,
+    record_bytes: i64,
+    recording_bytes: i64,
+}
+
+impl Left {
+    fn is_kept(&self, keep: &Keep) -> bool {
+        let is_within = |most: Option<i64>, is: i64| most.is_none_or(|most| is <= most);
+        is_within(keep.calls, self.calls)
+            && is_within(keep.record_bytes, self.record_bytes)
+            && is_within(keep.bytes, self.record_bytes + self.recording_bytes)
+    }
 }
 
 fn doomed(row: &AnyRow) -> sqlx::Result<Doomed> {

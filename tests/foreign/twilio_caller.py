@@ -408,7 +408,7 @@ class Call:
         assert not body or set(message[event]) == body
         if event == "media":
             codes = base64.b64decode(message["media"]["payload"], validate=True)
-            assert codes, "empty media"
+            assert len(codes) in (160, 320, 480, 640), f"media of {len(codes)} bytes"
             self.media.append((self.now(), codes))
             self._play.push(codes, self.now())
         elif event == "mark":

@@ -118,13 +118,7 @@ impl Call {
         let queued = self.outbound.as_ref().map_or(Duration::ZERO, held);
         self.timers.set(Timer::Drain, now + queued + self.config.drain);
         self.close_engine(reason, now);
-        let rest = |outbound: &mut Outbound| outbound.pop_rest(now).ok().flatten();
-        while let Some(audio) = self.outbound.as_mut().and_then(rest) {
-            self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
-        }
-        self.last_mark = self.outbound.as_mut().map(|outbound| outbound.governor.mark(now));
-        let mark = self.last_mark.map(caller::Command::Mark);
-        self.outputs.extend(mark.map(Output::Caller));
+        self.play_rest(now);
     }
 
     fn close_engine(&mut self, reason: EndReason, now: Instant) {

@@ -71,7 +71,8 @@ impl Call {
                 self.play(now);
                 self.play_start(now);
             }
-            Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => {}
+            Phase::Draining(_) => self.play_rest(now),
+            Phase::Starting | Phase::Ended(_) => {}
         }
         self.take_turns(now);
         self.keep_recording(now);
@@ -97,6 +98,7 @@ impl Call {
                 let governor = outbound.and_then(|track| track.governor.next_deadline());
                 governor.or_else(|| outbound?.start_deadline(self.start_at()))
             }
+            Phase::Draining(_) if self.last_mark.is_none() => outbound?.governor.rest_deadline(),
             Phase::Starting | Phase::Draining(_) | Phase::Ended(_) => None,
         }
     }
@@ -165,6 +167,30 @@ impl Call {
             }
         }
         self.send_mark(now);
+    }
+
+    /// Sends the caller what is due of what is left, and once that is all the mark behind it.
+    pub(super) fn play_rest(&mut self, now: Instant) {
+        if self.last_mark.is_some() {
+            return;
+        }
+        let waits = loop {
+            let Some(outbound) = &mut self.outbound else { return };
+            match outbound.pop_rest(now) {
+                Ok(Some(audio)) => {
+                    self.outputs.push_back(Output::Caller(caller::Command::Audio(audio)));
+                }
+                Ok(None) => break outbound.governor.rest_deadline().is_some(),
+                // The call ends anyhow, with what could be encoded.
+                Err(CodecError) => break false,
+            }
+        };
+        if waits {
+            return self.send_mark(now);
+        }
+        self.last_mark = self.outbound.as_mut().map(|outbound| outbound.governor.mark(now));
+        let mark = self.last_mark.map(caller::Command::Mark);
+        self.outputs.extend(mark.map(Output::Caller));
     }
 
     /// When what the caller hears until the engine is ready begins: one that is ready at once says

@@ -1,5 +1,6 @@
 //! What a call does, seen from outside: inputs in, outputs out.
 
+mod media;
 mod rules;
 mod succession;
 
@@ -38,8 +39,12 @@ impl Bench {
     }
 
     fn with(rules: &[Rule], config: Config) -> Self {
-        let now = epoch();
         let persona = Persona { rules: rules.into(), ..Persona::new("p", "NATF2.pt", "Hi.") };
+        Self::of(persona, config)
+    }
+
+    fn of(persona: Persona, config: Config) -> Self {
+        let now = epoch();
         let call = Call::new(CallId::new("CA1"), persona, config, now);
         let mut bench = Self { call, now, outputs: Vec::new(), deadline: None };
         bench.input(Input::Timeout);

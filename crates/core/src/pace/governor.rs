@@ -4,6 +4,7 @@
 mod counters;
 mod queue;
 mod relaxed;
+mod rest;
 
 use std::time::{Duration, Instant};
 
@@ -174,27 +175,14 @@ impl Governor {
     ///
     /// Whoever calls it hands the frame over.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Frame> {
-        self.clock = Some(now);
         let depth = self.depth.depth(now);
-        let full = self.target + AHEAD;
-        self.refills = depth < full && (self.refills || depth + REFILL <= full);
-        if self.refills
+        if self.has_room(depth, self.target + AHEAD, now)
             && let Some(frame) = self.queue.pop()
         {
             return Some(self.hand_over(frame, now));
         }
         self.refills = false;
         (depth <= LAST && self.is_speaking()).then(|| self.made_up(now))
-    }
-
-    /// The next frame, due or not: for handing over what is left when nothing more will come.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<Frame> {
-        let frame = self.queue.pop().or_else(|| {
-            let (frame, added) = self.queue.last()?;
-            self.totals.padded += added;
-            Some(frame)
-        })?;
-        Some(self.hand_over(frame, now))
     }
 
     /// When [`Self::pop`] will next give a frame without more from the engine.
@@ -361,6 +349,13 @@ impl Governor {
         self.conceals = false;
         self.count_out(now);
         frame
+    }
+
+    /// Whether the carrier, which has `depth`, is to be given more until it has `full`.
+    fn has_room(&mut self, depth: Duration, full: Duration, now: Instant) -> bool {
+        self.clock = Some(now);
+        self.refills = depth < full && (self.refills || depth + REFILL <= full);
+        self.refills
     }
 
     /// Whether a word would break off if nothing followed.

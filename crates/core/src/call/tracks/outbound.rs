@@ -15,8 +15,6 @@ use crate::record::TrackStats;
 
 /// Most 20 ms frames in one message to the caller.
 const MESSAGE_FRAMES: usize = 4;
-/// Most 20 ms frames in one message when a call ends and all that is left goes out at once: 1 s.
-const LAST_FRAMES: usize = 50;
 /// The carrier is given more of the sound before the engine's when it has less than this.
 const START_LOW: Duration = Duration::from_millis(40);
 
@@ -121,7 +119,7 @@ impl Outbound {
 
     /// The next message for the caller, if one is due; up to four frames of it.
     pub(crate) fn pop(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
-        let message = self.message(MESSAGE_FRAMES, now, |governor| governor.pop(now))?;
+        let message = self.message(now, |governor| governor.pop(now))?;
         if message.is_some() || !self.plays_alone() || self.governor.carrier_depth(now) > START_LOW
         {
             return Ok(message);
@@ -158,9 +156,9 @@ impl Outbound {
         self.given_ms = 0;
     }
 
-    /// The next message of what is left, due or not.
+    /// The next message of what is left when nothing more will come, if one is due.
     pub(crate) fn pop_rest(&mut self, now: Instant) -> Result<Option<Audio>, CodecError> {
-        self.message(LAST_FRAMES, now, |governor| governor.take(now))
+        self.message(now, |governor| governor.take(now))
     }
 
     /// The next message of what is played before the engine speaks, if one is due.
@@ -278,13 +276,12 @@ impl Outbound {
 
     fn message(
         &mut self,
-        most: usize,
         now: Instant,
         mut next: impl FnMut(&mut Governor) -> Option<Frame>,
     ) -> Result<Option<Audio>, CodecError> {
         let mut message = None;
         let before = self.stats.out_ms;
-        for _ in 0..most {
+        for _ in 0..MESSAGE_FRAMES {
             let at = self.heard_at(now);
             let Some(mut frame) = next(&mut self.governor) else { break };
             if let Some(clip) = &mut self.clip {

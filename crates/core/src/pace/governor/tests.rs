@@ -267,15 +267,42 @@ fn stale_speech_is_cleared_only_when_the_model_gave_way() {
 }
 
 #[test]
-fn messages_have_20_to_80_ms_and_what_is_left_is_given_in_the_end() {
-    let mut line = Line::new();
-    (0..3).for_each(|_| line.speaks());
-    let mut rest = 0;
-    while let Some(frame) = line.governor.take(line.now) {
-        rest += frame.samples().len();
+fn what_is_left_is_given_in_whole_frames_to_the_last_sample() {
+    for odd in [0, 1, 159] {
+        let mut line = Line::new();
+        (0..3).for_each(|_| line.speaks());
+        let samples: Vec<i16> = (0..odd).map(voice).collect();
+        line.says(&samples, false);
+        let left = line.governor.queue.samples();
+        let mut rest = 0;
+        while let Some(frame) = line.governor.take(line.now) {
+            assert_eq!(frame.samples().len(), RATE.frame_samples());
+            rest += frame.samples().len();
+        }
+        assert!(rest > 0 && (left..left + 160).contains(&rest), "{rest} of {left} samples");
+        assert_eq!(line.governor.queued(), Duration::ZERO);
+        assert_eq!(line.governor.rest_deadline(), None);
+        line.balance();
     }
-    assert!(rest > 0 && rest % 160 == 0);
-    assert_eq!(line.governor.queued(), Duration::ZERO);
+}
+
+#[test]
+fn what_is_left_of_an_engine_far_ahead_follows_as_the_carrier_plays() {
+    let mut line = Line::new();
+    line.governor.set_relaxed(true);
+    (0..100).for_each(|_| line.speaks());
+    let left = line.governor.queued();
+    let mut given = Duration::ZERO;
+    loop {
+        let frames = std::iter::from_fn(|| line.governor.take(line.now)).count();
+        assert!(given.is_zero() || (3..=4).contains(&frames) || line.governor.queued().is_zero());
+        given += FRAME * frames as u32;
+        assert!(line.governor.carrier_depth(line.now) <= ms(2000));
+        let Some(next) = line.governor.rest_deadline() else { break };
+        assert!(next > line.now && line.governor.carrier_depth(next) >= ms(1900));
+        line.now = next;
+    }
+    assert_eq!(given, left);
     line.balance();
 }
 

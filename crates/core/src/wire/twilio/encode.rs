@@ -27,8 +27,8 @@ impl Encoder {
 
     /// A message that queues mu-law audio (8000 Hz, mono, of any length) for playing.
     ///
-    /// Keep it between 20 ms and 1 s (160 to 8000 bytes): the largest accepted message is not
-    /// documented, and many tiny ones are reported to play unevenly.
+    /// A call sends 20 to 80 ms (160 to 640 bytes): the largest accepted message is not documented,
+    /// and many tiny ones are reported to play unevenly.
     #[must_use]
     pub fn media(&self, mulaw: &[u8]) -> String {
         const END: &str = r#""}}"#;

@@ -1,8 +1,11 @@
 //! What a call does, seen from outside: inputs in, outputs out.
 
+mod line;
 mod media;
 mod rules;
+mod start;
 mod succession;
+mod turns;
 
 use super::*;
 use crate::audio::{mulaw, opus};

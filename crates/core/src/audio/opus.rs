@@ -96,18 +96,7 @@ impl Encoder {
     /// # Errors
     /// [`OpusError::Library`] without memory.
     pub fn new(rate: Rate) -> Result<Self, OpusError> {
-        // Low-delay (2.5 ms) rather than voip (6.5 ms): with this many bits it sounds no worse, and
-        // costs a third. The bits go over a local network or a data centre's.
-        let mut encoder = opus::Encoder::new(rate.hz(), Channels::Mono, Application::LowDelay)?;
-        let (bandwidth, bits_per_second) = match rate {
-            Rate::Hz8000 => (Bandwidth::Narrowband, 48_000),
-            Rate::Hz16000 => (Bandwidth::Wideband, 64_000),
-            Rate::Hz24000 => (Bandwidth::Superwideband, 64_000),
-        };
-        // Frames of one packet must share a bandwidth, so the encoder may not choose it.
-        encoder.set_bandwidth(bandwidth)?;
-        encoder.set_bitrate(Bitrate::Bits(bits_per_second))?;
-        encoder.set_complexity(0)?;
+        let encoder = lean(rate)?;
         let room = Box::new([0; PACKET_FRAMES * FRAME_BYTES]);
         let ends = Vec::with_capacity(PACKET_FRAMES);
         Ok(Self { rate, encoder, repacketizer: Repacketizer::new()?, room, ends })
@@ -125,7 +114,7 @@ impl Encoder {
         let start = ends.last().copied().unwrap_or_default();
         let room = &mut self.room[start..start + FRAME_BYTES];
         ends.push(start + self.encoder.encode(frame.samples(), room)?);
-        let packet = (ends.len() == PACKET_FRAMES).then(|| self.join(&ends)).transpose()?;
+        let packet = (ends.len() == PACKET_FRAMES).then(|| self.take(&ends)).transpose()?;
         if packet.is_some() {
             ends.clear();
         }
@@ -148,18 +137,68 @@ impl Encoder {
         Ok(self.encoder.reset_state()?)
     }
 
-    fn join(&mut self, ends: &[usize]) -> Result<Vec<u8>, OpusError> {
-        let mut joined = self.repacketizer.begin();
+    fn take(&mut self, ends: &[usize]) -> Result<Vec<u8>, OpusError> {
         let mut start = 0;
-        for &end in ends {
-            joined.cat(&self.room[start..end])?;
-            start = end;
-        }
-        let mut packet = vec![0; start + 2 * PACKET_FRAMES];
-        let bytes = joined.out(&mut packet)?;
-        packet.truncate(bytes);
-        Ok(packet)
+        let frames = ends.iter().map(|&end| &self.room[std::mem::replace(&mut start, end)..end]);
+        join(&mut self.repacketizer, frames)
     }
+}
+
+/// One packet of several frames that were encoded apart.
+fn join<'a>(
+    repacketizer: &mut Repacketizer,
+    frames: impl Iterator<Item = &'a [u8]>,
+) -> Result<Vec<u8>, OpusError> {
+    let mut joined = repacketizer.begin();
+    let mut room = 0;
+    for frame in frames {
+        joined.cat(frame)?;
+        // Its length beside it, in two bytes at most (RFC 6716, section 3.2.1).
+        room += frame.len() + 2;
+    }
+    let mut packet = vec![0; room];
+    let bytes = joined.out(&mut packet)?;
+    packet.truncate(bytes);
+    Ok(packet)
+}
+
+fn lean(rate: Rate) -> Result<opus::Encoder, OpusError> {
+    // Low-delay (2.5 ms) rather than voip (6.5 ms): with this many bits it sounds no worse, and
+    // costs a third. The bits go over a local network or a data centre's.
+    let mut encoder = opus::Encoder::new(rate.hz(), Channels::Mono, Application::LowDelay)?;
+    let (bandwidth, bits_per_second) = match rate {
+        Rate::Hz8000 => (Bandwidth::Narrowband, 48_000),
+        Rate::Hz16000 => (Bandwidth::Wideband, 64_000),
+        Rate::Hz24000 => (Bandwidth::Superwideband, 64_000),
+    };
+    // Frames of one packet must share a bandwidth, so the encoder may not choose it.
+    encoder.set_bandwidth(bandwidth)?;
+    encoder.set_bitrate(Bitrate::Bits(bits_per_second))?;
+    encoder.set_complexity(0)?;
+    Ok(encoder)
+}
+
+/// A packet of just these samples, 2.5 to 120 ms in steps of 2.5 ms, of a stream that has no other.
+///
+/// # Errors
+/// [`OpusError::Length`] for any other number of samples; [`OpusError::Library`] without memory.
+pub fn encode_alone(samples: &[i16], rate: Rate) -> Result<Vec<u8>, OpusError> {
+    let frame = rate.frame_samples();
+    let sizes = [frame, frame / 2, frame / 4, frame / 8];
+    let longest = (MAX_PACKET_MS / FRAME_MS) as usize * frame;
+    let fits = |size: &usize| samples.len().is_multiple_of(*size);
+    let size = sizes.into_iter().find(fits).filter(|_| (1..=longest).contains(&samples.len()));
+    let Some(size) = size else {
+        let (samples, wanted) = (samples.len(), frame);
+        return Err(OpusError::Length { samples, wanted });
+    };
+    let mut encoder = lean(rate)?;
+    // Whoever decodes it may have heard something else before.
+    encoder.set_prediction_disabled(true)?;
+    let encoded: Result<Vec<_>, _> =
+        samples.chunks_exact(size).map(|part| encoder.encode_vec(part, FRAME_BYTES)).collect();
+    let encoded = encoded?;
+    join(&mut Repacketizer::new()?, encoded.iter().map(Vec::as_slice))
 }
 
 /// Encodes as PersonaPlex' server does: 80 ms at 24 kHz, libopus' own settings for voice.

@@ -85,12 +85,11 @@ impl Recorder {
 
     fn hear_caller(&mut self, event: &caller::Event) -> CallerSaid {
         match event {
-            caller::Event::Started(format) if self.keeps.audio => CallerSaid::Started(*format),
             caller::Event::Started(format) => {
                 // Only the first counts for the call.
                 let first = *self.caller_format.get_or_insert(*format);
-                let taped = self.caller.open(first, rate_of(Some(first)));
-                CallerSaid::Started(if first == *format { taped } else { *format })
+                self.caller.open(first, rate_of(Some(first)));
+                CallerSaid::Started(*format)
             }
             caller::Event::Audio { audio, at } => {
                 let sound = sound(self.keeps, &mut self.caller, audio);
@@ -110,10 +109,9 @@ impl Recorder {
 
     fn hear_engine(&mut self, event: &engine::Event) -> EngineSaid {
         match event {
-            engine::Event::Connected(link) if self.keeps.audio => EngineSaid::Connected(*link),
             engine::Event::Connected(link) => {
-                let format = self.engine.open(link.format, rate_of(self.caller_format));
-                EngineSaid::Connected(engine::Link { format, ..*link })
+                self.engine.open(link.format, rate_of(self.caller_format));
+                EngineSaid::Connected(*link)
             }
             engine::Event::Ready => EngineSaid::Ready,
             engine::Event::Audio(audio) => {
@@ -124,12 +122,9 @@ impl Recorder {
             engine::Event::Fault => EngineSaid::Fault,
             engine::Event::OpenFailed(error) => EngineSaid::OpenFailed(*error),
             engine::Event::Closed(closed) => EngineSaid::Closed(*closed),
-            engine::Event::NextReady(link) if self.keeps.audio => EngineSaid::NextReady(*link),
             engine::Event::NextReady(link) => {
                 self.next_format = Some(link.format);
-                let rate = rate_of(self.caller_format);
-                let format = Muffler::default().open(link.format, rate);
-                EngineSaid::NextReady(engine::Link { format, ..*link })
+                EngineSaid::NextReady(*link)
             }
             engine::Event::NextFailed(error) => EngineSaid::NextFailed(*error),
         }

@@ -26,6 +26,8 @@ pub enum Sound {
     MulawNoise(Noise),
     /// How loud PCM was.
     PcmNoise(Noise),
+    /// How loud an Opus packet was.
+    OpusNoise(Noise),
     /// Audio that could not be decoded, and was not kept.
     Unreadable,
 }
@@ -53,7 +55,11 @@ impl Sound {
             Self::Pcm(samples) => Audio::Pcm(samples.clone()),
             Self::MulawNoise(noise) => Audio::Mulaw(mulaw::encode_all(&noise.make(seed))),
             Self::PcmNoise(noise) => Audio::Pcm(noise.make(seed)),
-            // No leg of a tape without sound carries Opus, and none can decode an empty packet.
+            Self::OpusNoise(noise) => {
+                let packet = opus::encode_alone(&noise.make(seed), noise.rate);
+                Audio::Opus(packet.unwrap_or_default())
+            }
+            // No leg can decode an empty packet.
             Self::Unreadable => Audio::Opus(Vec::new()),
         }
     }
@@ -151,18 +157,11 @@ pub(super) struct Muffler {
 }
 
 impl Muffler {
-    /// The leg carries this format, in a call that works at that rate. Returns the format that it
-    /// has on the tape: PCM where it was Opus, for noise is not worth encoding.
-    pub(super) fn open(&mut self, format: Format, working: Rate) -> Format {
+    /// The leg carries this format, in a call that works at that rate.
+    pub(super) fn open(&mut self, format: Format, working: Rate) {
         self.format = Some(format);
-        match format {
-            Format::Opus => {
-                let decoder = opus::Decoder::new(working).ok();
-                self.decoder = decoder.map(|decoder| (working, decoder));
-                Format::Pcm(working)
-            }
-            Format::Mulaw | Format::Pcm(_) => format,
-        }
+        let decoder = (format == Format::Opus).then(|| opus::Decoder::new(working).ok()).flatten();
+        self.decoder = decoder.map(|decoder| (working, decoder));
     }
 
     /// How loud this was. Audio that is not in the leg's format cannot be read by the call either.
@@ -182,7 +181,7 @@ impl Muffler {
     fn decode(&mut self, packet: &[u8]) -> Sound {
         let Some((rate, decoder)) = &mut self.decoder else { return Sound::Unreadable };
         match decoder.decode(packet) {
-            Ok(samples) => Sound::PcmNoise(Noise::of(&samples, *rate)),
+            Ok(samples) => Sound::OpusNoise(Noise::of(&samples, *rate)),
             Err(_) => Sound::Unreadable,
         }
     }

@@ -273,16 +273,22 @@ fn without_audio_no_sample_is_on_the_tape_and_a_replay_is_always_the_same() {
         assert_eq!(again.inbound.undecodable, record.inbound.undecodable);
         assert_eq!(again.outbound.undecodable, record.outbound.undecodable);
         assert_eq!((again.words, again.digits), (record.words, record.digits));
+        // The engine was asked as often, and took as long.
+        assert_eq!(again.inbound.messages, record.inbound.messages, "{caller:?}, {engine:?}");
+        let step = |record: &CallRecord| record.speed.as_ref().map(|speed| speed.step);
+        assert_eq!(step(&again), step(&record), "{caller:?}, {engine:?}");
     }
+}
+
+/// In dBFS.
+fn power(samples: &[i16]) -> f64 {
+    let squares: f64 = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum();
+    10.0 * (squares / samples.len() as f64 / f64::from(1 << 30)).max(1e-12).log10()
 }
 
 #[test]
 fn noise_is_as_loud_as_what_it_stands_for_and_silent_where_that_was() {
     let bench = call(NOTHING, Format::Mulaw, Format::Opus);
-    let power = |samples: &[i16]| {
-        let squares: f64 = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum();
-        10.0 * (squares / samples.len() as f64 / f64::from(1 << 30)).max(1e-12).log10()
-    };
     let there = |frame: &usize| !(204..BACK).contains(frame);
     let mut frames = (0..400).filter(there).map(|frame| speech(Rate::Hz8000, frame));
     for (entry, seed) in bench.tape.entries.iter().zip(0..) {
@@ -299,6 +305,33 @@ fn noise_is_as_loud_as_what_it_stands_for_and_silent_where_that_was() {
         }
     }
     assert_eq!(frames.next(), None);
+}
+
+#[test]
+fn noise_for_opus_lasts_as_long_and_is_as_loud() {
+    let entries = |keeps| {
+        let bench = call(keeps, Format::Mulaw, Format::Opus);
+        let mut decoder = opus::Decoder::new(Rate::Hz8000).unwrap();
+        let mut decoded = Vec::new();
+        for (entry, seed) in bench.tape.entries.iter().zip(0..) {
+            if let Input::Engine(engine::Event::Audio(Audio::Opus(packet))) =
+                entry.to_input(seed, None)
+            {
+                decoded.push(decoder.decode(&packet).unwrap_or_default());
+            }
+        }
+        decoded
+    };
+    let (sounds, noises) = (entries(ALL), entries(NOTHING));
+    assert!(sounds.len() > 80 && sounds.iter().filter(|sound| sound.is_empty()).count() == 10);
+    assert_eq!(sounds.len(), noises.len());
+    for (sound, noise) in sounds.iter().zip(&noises) {
+        assert_eq!(sound.len(), noise.len());
+        if !sound.is_empty() && power(sound) > -35.0 {
+            assert!((power(noise) - power(sound)).abs() < 1.5, "{}", power(sound));
+            assert_ne!(noise, sound);
+        }
+    }
 }
 
 #[test]

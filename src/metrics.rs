@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -91,6 +92,7 @@ impl Metrics {
         let process = tokio::task::spawn_blocking(Process::read).await.ok().and_then(Result::ok);
         let mut now = Registry::default();
         gauges::register(&mut now, &standing, sources, process.as_ref());
+        gauges::tasks(&mut now, Handle::current().metrics().num_alive_tasks());
         let mut text = String::new();
         encode_registry(&mut text, counted).ok()?;
         encode_registry(&mut text, &now).ok()?;

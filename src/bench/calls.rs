@@ -73,7 +73,7 @@ pub struct Level {
 pub async fn measure(plan: Plan) -> Result<Level, BenchError> {
     let floor_before = floor_of(plan.calls, Pace::RealTime).await?;
     let mut load = Load::start(plan.calls).await?;
-    let server = Server::start(&load.engines, plan.threads).await?;
+    let server = Server::start(&load.engines, plan.threads, "").await?;
     sleep(SETTLE).await;
     let idle = server.usage()?.holds;
     let Window { server: used, load: load_used, during, seconds, held } =
@@ -160,14 +160,16 @@ pub(super) async fn given_back(
 ) -> Result<Holds, BenchError> {
     const LOOKS: u32 = 60;
     for _ in 0..LOOKS {
-        let holds = server.usage()?.holds;
-        let is_back = holds.files <= idle.files && holds.threads <= idle.threads;
+        let holds = server.holds().await?;
+        let is_back = holds.files <= idle.files
+            && holds.threads <= idle.threads
+            && (idle.tasks.is_none() || holds.tasks <= idle.tasks);
         if is_back && holds.resident_kb <= idle.resident_kb.saturating_add(kept_kb) {
             return Ok(holds);
         }
         sleep(GIVE_BACK / LOOKS).await;
     }
-    Ok(server.usage()?.holds)
+    server.holds().await
 }
 
 async fn floor_of(calls: usize, pace: Pace) -> Result<f64, BenchError> {

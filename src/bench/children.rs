@@ -11,8 +11,10 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::BenchError;
+use super::folder::Folder;
+use super::load::socket::get;
 use super::load::{Order, Word};
-use super::process::Usage;
+use super::process::{Holds, Usage};
 
 /// How long either may take to start.
 const STARTING: Duration = Duration::from_secs(60);
@@ -22,13 +24,25 @@ pub(super) struct Server {
     child: Child,
     /// Where it listens.
     pub(super) address: SocketAddr,
+    /// Where its figures can be read, if it was asked for them.
+    figures: Option<SocketAddr>,
     complaints: Arc<AtomicU64>,
+    /// What it writes to, unless somebody else keeps that.
+    _folder: Option<Folder>,
 }
 
 impl Server {
-    /// Starts a server for engines at these ports of this machine; `threads` 0 takes its default.
-    pub(super) async fn start(engines: &[u16], threads: usize) -> Result<Self, BenchError> {
-        Self::start_with(engines, threads, "[store]\nurl = \"none\"\n").await
+    /// Starts a server for engines at these ports of this machine, which keeps its calls as users'
+    /// servers do, in an SQLite file; `threads` 0 takes its default.
+    pub(super) async fn start(
+        engines: &[u16],
+        threads: usize,
+        sections: &str,
+    ) -> Result<Self, BenchError> {
+        let folder = Folder::make()?;
+        let store = format!("[store]\nurl = \"sqlite:{}/calls.db\"\n", folder.quoted());
+        let server = Self::start_with(engines, threads, &(store + sections)).await?;
+        Ok(Self { _folder: Some(folder), ..server })
     }
 
     /// The same with more sections of configuration.
@@ -48,13 +62,24 @@ impl Server {
         }
         let said = child.stderr.take().map(|stderr| BufReader::new(stderr).lines());
         let mut lines = said.ok_or_else(|| silent("the server", "has no output", ""))?;
-        let address = match timeout(STARTING, listening(&mut lines)).await {
-            Ok(address) => address?,
+        let wants_figures = sections.contains("[metrics]");
+        let (address, figures) = match timeout(STARTING, listening(&mut lines, wants_figures)).await
+        {
+            Ok(addresses) => addresses?,
             Err(_) => return Err(silent("the server", "does not listen in time", "")),
         };
         let complaints = Arc::new(AtomicU64::new(0));
         tokio::spawn(listen(lines, Arc::clone(&complaints)));
-        Ok(Self { child, address, complaints })
+        Ok(Self { child, address, figures, complaints, _folder: None })
+    }
+
+    /// What it holds, its tasks among it where its figures can be read.
+    pub(super) async fn holds(&self) -> Result<Holds, BenchError> {
+        let tasks = match self.figures {
+            Some(at) => Some(tasks(at).await?),
+            None => None,
+        };
+        Ok(Holds { tasks, ..self.usage()?.holds })
     }
 
     /// How the process stands.
@@ -92,20 +117,38 @@ fn configuration(engines: &[u16], threads: usize) -> String {
     text + "[engine]\nurls = [" + &urls.join(", ") + "]\nprobe_s = 0\n" + call + limits
 }
 
-/// The address that the server says it listens on.
-async fn listening(lines: &mut Lines<BufReader<ChildStderr>>) -> Result<SocketAddr, BenchError> {
+/// The addresses that the server says it listens on, and where its figures can be read.
+async fn listening(
+    lines: &mut Lines<BufReader<ChildStderr>>,
+    wants_figures: bool,
+) -> Result<(SocketAddr, Option<SocketAddr>), BenchError> {
+    let (mut address, mut figures) = (None, None);
     let mut last = String::new();
     while let Ok(Some(line)) = lines.next_line().await {
         let message = serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default();
-        let address = message["address"]
-            .as_str()
-            .and_then(|url| url.strip_prefix("http://")?.trim_end_matches('/').parse().ok());
-        if let Some(address) = address {
-            return Ok(address);
+        let url = message["address"].as_str().and_then(|url| url.strip_prefix("http://"));
+        match url.map(|url| url.strip_suffix("/metrics").ok_or(url)) {
+            Some(Ok(host)) => figures = host.parse().ok(),
+            Some(Err(url)) => address = url.trim_end_matches('/').parse().ok().or(address),
+            None => {}
+        }
+        if let Some(address) = address
+            && (figures.is_some() || !wants_figures)
+        {
+            return Ok((address, figures));
         }
         last = line;
     }
     Err(silent("the server", "ended before it listened", &last))
+}
+
+/// The tasks of a server that tells its figures there.
+async fn tasks(figures: SocketAddr) -> Result<usize, BenchError> {
+    let text = timeout(STARTING, get(figures, "/metrics")).await;
+    let text = text.ok().and_then(Result::ok).unwrap_or_default();
+    let number = text.lines().find_map(|line| line.strip_prefix("voice_bot_tasks "));
+    let number = number.and_then(|number| number.trim().parse::<f64>().ok());
+    number.map(|number| number as usize).ok_or_else(|| silent("the server", "tells no tasks", ""))
 }
 
 /// Reads the log to its end, so that it never blocks the server.

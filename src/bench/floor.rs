@@ -14,8 +14,11 @@ use super::process::own_thread_ns;
 const ENOUGH: f64 = 1.0;
 /// What a second of a call costs about, in seconds: only to choose how long to measure.
 const GUESS: f64 = 0.002;
-/// How long a measurement in real time takes, in seconds.
+/// How long a measurement in real time takes, in seconds, and that of the waiting alone.
 const REAL_TIME: usize = 5;
+const WAITING: usize = 2;
+/// How often a call has its turn before it is measured.
+const WARM_UP: usize = 50;
 
 /// How fast the calls go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +30,8 @@ pub enum Pace {
     FlatOut,
 }
 
-/// Milliseconds of CPU for each second of each of `calls` calls, encoding and decoding alone.
+/// Milliseconds of CPU for each second of each of `calls` calls, encoding and decoding alone; what
+/// the waiting between two of them takes is not among it.
 ///
 /// The calls take turns, 20 ms at a time, so that each finds the caches as cold as it would in a
 /// real server with that many.
@@ -45,23 +49,37 @@ pub fn measure(calls: usize, pace: Pace) -> Result<f64, BenchError> {
         .filter_map(|codes| Frame::new(Rate::Hz8000, mulaw::decode_all(codes)))
         .collect();
     let packets = engine_packets()?;
-    let warm_up = 50;
+    let work = |line: &mut Line, tick| line.tick(tick, &frames, &packets);
+    let used = take_turns(&mut lines, seconds, pace, work)?;
+    let waited = match pace {
+        Pace::RealTime => take_turns(&mut lines, WAITING, pace, |_, _| Ok(()))?,
+        Pace::FlatOut => 0.0,
+    };
+    Ok((used - waited) / calls.max(1) as f64)
+}
+
+/// Lets each line have its turn every 20 ms. Gives the CPU time of a second, in milliseconds.
+fn take_turns(
+    lines: &mut [Line],
+    seconds: usize,
+    pace: Pace,
+    work: impl Fn(&mut Line, usize) -> Result<(), BenchError>,
+) -> Result<f64, BenchError> {
+    let count = lines.len() as u32;
     let mut begun = 0;
     let start = Instant::now();
-    for tick in 0..warm_up + 50 * seconds {
-        if tick == warm_up {
+    for tick in 0..WARM_UP + 50 * seconds {
+        if tick == WARM_UP {
             begun = own_thread_ns()?;
         }
-        let count = lines.len();
-        for (index, line) in lines.iter_mut().enumerate() {
+        for (index, line) in (0..).zip(&mut *lines) {
             if pace == Pace::RealTime {
-                wait_for(start + FRAME * tick as u32 + FRAME * index as u32 / count as u32);
+                wait_for(start + FRAME * tick as u32 + FRAME * index / count);
             }
-            line.tick(tick, &frames, &packets)?;
+            work(line, tick)?;
         }
     }
-    let used = own_thread_ns()?.saturating_sub(begun) as f64 / 1e6;
-    Ok(used / (seconds * calls.max(1)) as f64)
+    Ok(own_thread_ns()?.saturating_sub(begun) as f64 / 1e6 / seconds as f64)
 }
 
 /// Waits for that moment in steps of a millisecond, as timers do.

@@ -30,6 +30,9 @@ pub struct Holds {
     pub threads: usize,
     /// Open file descriptors.
     pub files: usize,
+    /// Tasks of its runtime, where it was asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<usize>,
 }
 
 /// CPU time for each second of each call.
@@ -58,6 +61,7 @@ impl Usage {
             resident_kb: status.number("VmRSS:")?,
             threads: usize::try_from(status.number("Threads:")?).unwrap_or(usize::MAX),
             files: open_files(pid)?,
+            tasks: None,
         };
         Ok(Self {
             at,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::calls::Level;
 use super::limit::GOOD_P99_MS;
 use super::parts::Cost;
+use super::process::Holds;
 use super::soak::Soaked;
 use super::watched::Watched;
 
@@ -134,7 +135,11 @@ pub fn calls_details(levels: &[Level]) -> String {
         text += if last + entry.chars().count() > 80 { "\n " } else { "" };
         text += &entry;
     }
-    text.push('\n');
+    let behind = levels.iter().map(|level| level.held.behind_ms).max().unwrap_or_default();
+    line(
+        &mut text,
+        format_args!("\nkept back from engines beyond those delays: {behind} ms at most"),
+    );
     text
 }
 
@@ -155,7 +160,8 @@ pub fn limit(found: Option<usize>, threads: usize) -> String {
 /// What a soak found.
 #[must_use]
 pub fn soak(soaked: &Soaked) -> String {
-    let mut text = String::from("                    resident kB   threads   open files\n");
+    let mut text =
+        String::from("                    resident kB   threads   open files      tasks\n");
     for (when, holds) in [
         ("before any call", soaked.fresh),
         ("idle", soaked.idle),
@@ -163,20 +169,25 @@ pub fn soak(soaked: &Soaked) -> String {
         ("during long calls", soaked.during_long),
         ("after long calls", soaked.after_long),
     ] {
-        let (resident, threads, files) = (holds.resident_kb, holds.threads, holds.files);
-        line(&mut text, format_args!("{when:<18} {resident:>12} {threads:>9} {files:>12}"));
+        let Holds { resident_kb, threads, files, tasks } = holds;
+        let tasks = tasks.map_or_else(String::new, |tasks| tasks.to_string());
+        line(
+            &mut text,
+            format_args!("{when:<18} {resident_kb:>12} {threads:>9} {files:>12} {tasks:>10}"),
+        );
     }
     let (churned, held) = (&soaked.churned, &soaked.held);
     line(
         &mut text,
         format_args!(
             "\n{} short calls in {:.0} s, {} calls failed; \
-             long calls: p99 {:.1} ms in, {:.1} ms out",
+             long calls: p99 {:.1} ms in, {:.1} ms out; {} warnings in the log",
             churned.calls,
             churned.seconds,
             churned.failed + held.failed,
             held.inbound.p99_ms,
             held.outbound.p99_ms,
+            soaked.complaints,
         ),
     );
     for fault in soaked.faults() {
@@ -200,7 +211,7 @@ mod tests {
 
     fn level() -> Level {
         let cpu = Cpu { ms: 2.5, user_ms: 1.5, system_ms: 1.0, core_percent: 25.0 };
-        let holds = Holds { resident_kb: 20_000, threads: 3, files: 1210 };
+        let holds = Holds { resident_kb: 20_000, threads: 3, files: 1210, tasks: None };
         Level {
             calls: 1000,
             seconds: 10.0,

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::BenchError;
 use super::calls::{Plan, given_back, hold};
 use super::children::{Load, Server, unexpected};
-use super::folder::{Folder, quoted};
+use super::folder::quoted;
 use super::load::{Churned, Held, Order, Word};
 use super::process::Holds;
 
@@ -21,6 +21,9 @@ const SHORT_FRAMES: u64 = 20;
 const SHORT_CALL: Duration = Duration::from_secs(5);
 /// How long the allocator is left to settle.
 const SETTLE: Duration = Duration::from_secs(3);
+
+/// Where the server tells how many tasks it has.
+const FIGURES: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n";
 
 /// How to soak.
 #[derive(Debug, Clone)]
@@ -72,6 +75,7 @@ impl Soaked {
             };
             more("open files", self.idle.files, holds.files);
             more("threads", self.idle.threads, holds.threads);
+            more("tasks", self.idle.tasks.unwrap_or_default(), holds.tasks.unwrap_or_default());
             let grown = holds.resident_kb.saturating_sub(self.idle.resident_kb);
             if grown > GROWTH_KB {
                 faults.push(format!("{grown} kB more after the {when} calls, {GROWTH_KB} allowed"));
@@ -93,13 +97,15 @@ impl Soaked {
 pub async fn run(plan: Soak, say: impl Fn(&str)) -> Result<Soaked, BenchError> {
     // An engine is free again a moment after its call, so there are more of them than calls.
     let mut load = Load::start(2 * plan.calls).await?;
-    let folder = Folder::make()?;
-    let own = || format!("sqlite:{}/calls.db", folder.quoted());
-    let store = plan.store.as_ref().map_or_else(own, |url| quoted(url));
-    let store = format!("[store]\nurl = \"{store}\"\n");
-    let server = Server::start_with(&load.engines, plan.threads, &store).await?;
+    let server = match &plan.store {
+        None => Server::start(&load.engines, plan.threads, FIGURES).await?,
+        Some(url) => {
+            let store = format!("[store]\nurl = \"{}\"\n{FIGURES}", quoted(url));
+            Server::start_with(&load.engines, plan.threads, &store).await?
+        }
+    };
     sleep(SETTLE).await;
-    let fresh = server.usage()?.holds;
+    let fresh = server.holds().await?;
     say("warming up");
     let mut first = churn(&mut load, &server, &plan, plan.calls).await?;
     sleep(SETTLE).await;

@@ -40,8 +40,9 @@ JSON: version, cores, server_threads (0: as many as cores);
     files; call_kb (memory of a call); complaints (in the log);
     inbound (frame that completes a packet -> packet at the engine), outbound (engine's message ->
     first media at the carrier), lateness (of the load itself): count, p50_ms, p90_ms, p99_ms,
-    max_ms; frames, packets, unanswered, refused, resyncs, underruns, underrun_ms, depth_mean_ms,
-    depth_max_ms (at the carrier), failed, why;
+    max_ms; frames, packets, unanswered, refused, resyncs, behind_ms (how far packets run behind
+    the caller beyond their delay), underruns, underrun_ms, depth_mean_ms, depth_max_ms (at the
+    carrier), failed, why;
   limit: most calls in time, or null";
 
 #[derive(Debug, clap::Subcommand)]

@@ -50,6 +50,11 @@ pub(super) fn register(
     }
 }
 
+pub(super) fn tasks(registry: &mut Registry, alive: usize) {
+    let help = "Tasks of the asynchronous runtime that have not ended";
+    level(registry, "voice_bot_tasks", help, alive as f64);
+}
+
 fn calls(registry: &mut Registry, Standing { calls, slots, .. }: &Standing) {
     let phases = Levels::default();
     PHASES.iter().for_each(|phase| set(&phases, [("phase", phase)], 0.0));

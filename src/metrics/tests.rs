@@ -170,7 +170,7 @@ async fn the_task_ends_with_the_last_who_could_read() {
     assert!(metrics.clone().scrape().await.is_some());
     drop((metrics, switchboard));
     let ended = async {
-        while tokio::runtime::Handle::current().metrics().num_alive_tasks() > 0 {
+        while Handle::current().metrics().num_alive_tasks() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

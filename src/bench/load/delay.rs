@@ -29,6 +29,12 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    /// Frames by which the packets run behind the caller, beyond the one that completes each: a
+    /// server that keeps sound back throughout, or left some out, shows here rather than in delays.
+    pub(crate) fn behind(&self) -> i64 {
+        self.shift
+    }
+
     /// The next frame is sent at this moment.
     pub(crate) fn frame(&mut self, at: Instant) {
         if self.sent.len() == REMEMBERED {

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
+use voice_bot_core::audio::frame::FRAME_MS;
 
 use super::BenchError;
 use caller::place;
@@ -92,6 +93,9 @@ pub struct Held {
     pub refused: u64,
     /// Times that the server made up or left out frames of a caller, warm-up included.
     pub resyncs: u64,
+    /// How far an engine's packets ran behind their caller at the end beyond [`Self::inbound`], the
+    /// most of any call, in milliseconds; below 0 where the server made frames up.
+    pub behind_ms: i64,
     /// Times that the engine's voice broke off in the callers' ears.
     pub underruns: u64,
     /// How long it was away then, in milliseconds.
@@ -234,6 +238,7 @@ async fn hold(
     let grown = |of: fn(&voice_bot_core::carrier::PlayStats) -> u64| {
         after.iter().map(of).sum::<u64>() - before.iter().map(of).sum::<u64>()
     };
+    let behind_frames = pairs.iter().map(|pair| pair.inbound.borrow().behind());
     let depths = after.iter().map(|stats| stats.mean_depth_ms);
     Held {
         underruns: grown(|stats| stats.underruns),
@@ -241,6 +246,7 @@ async fn hold(
         depth_mean_ms: depths.sum::<f64>() / count.max(1) as f64,
         depth_max_ms: after.iter().map(|stats| stats.max_depth_ms).max().unwrap_or(0),
         resyncs: pairs.iter().map(|pair| pair.inbound.borrow().resyncs).sum(),
+        behind_ms: behind_frames.max().unwrap_or_default() * FRAME_MS as i64,
         failed: count - ended,
         why,
         ..held(samples)

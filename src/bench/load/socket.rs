@@ -21,6 +21,8 @@ pub(crate) const PONG: u8 = 10;
 
 /// Longest head of an HTTP message that is read, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
+/// Most that is read of an HTTP answer, in bytes.
+const MAX_ANSWER: u64 = 1024 * 1024;
 /// Room for what one read may bring, in bytes.
 const READ: usize = 8 * 1024;
 
@@ -149,15 +151,24 @@ pub(crate) async fn accept(stream: TcpStream) -> Option<(Reader, OwnedWriteHalf)
 
 /// Posts a form and gives back the answer's body, whatever its status.
 pub(crate) async fn post(host: SocketAddr, path: &str, form: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(host).await?;
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\n\r\n{form}",
         form.len()
     );
+    ask(host, &request).await
+}
+
+/// Gets what is there, whatever its status.
+pub(crate) async fn get(host: SocketAddr, path: &str) -> io::Result<String> {
+    ask(host, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn ask(host: SocketAddr, request: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(host).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.take(MAX_HEAD as u64).read_to_end(&mut answer).await?;
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);
     Ok(answer.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned()))
 }

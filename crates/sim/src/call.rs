@@ -15,7 +15,7 @@ use voice_bot_core::wire::personaplex::{Client, request_target};
 use voice_bot_core::wire::twilio::{Decoder, Encoder, Received};
 
 use crate::message::{Message, Node, Outbox, Place};
-use crate::report::Report;
+use crate::report::{Arrival, Report};
 use crate::scenario::Scenario;
 use crate::signal::Ear;
 
@@ -28,6 +28,9 @@ const NORMAL: u16 = 1000;
 /// What may be queued beyond the governor's bound: its target, what has just come, and what it
 /// takes to cut at a quiet place.
 const SLACK: Duration = Duration::from_millis(400);
+
+/// Arrivals that are written down at most: 13 minutes of PersonaPlex.
+const MAX_ARRIVALS: usize = 10_000;
 
 /// Violations that are written down at most.
 const MAX_VIOLATIONS: usize = 10;
@@ -68,6 +71,7 @@ struct Watch {
     opens: u64,
     closes: u64,
     max_queued: Duration,
+    arrivals: Vec<Arrival>,
     /// Samples of the recording, and what is heard on its channels.
     recorded: u64,
     ears: [Ear; 2],
@@ -276,8 +280,19 @@ impl CallNode {
             if event == engine::Event::Ready && self.engine == EngineLeg::Dialled {
                 self.engine = EngineLeg::Ready;
             }
+            let before = self.counts(&event).then(|| self.call.snapshot(now));
             self.input(Input::Engine(event), now, out);
+            if let Some(before) = before {
+                let (at, in_hand) = (before.elapsed, before.depth);
+                let target = self.call.snapshot(now).target;
+                self.watch.arrivals.push(Arrival { at, in_hand, target });
+            }
         }
+    }
+
+    /// Whether it is to be written down what is in hand when that comes.
+    fn counts(&self, event: &engine::Event) -> bool {
+        matches!(event, engine::Event::Audio(_)) && self.watch.arrivals.len() < MAX_ARRIVALS
     }
 
     /// The engine's connection ended: before the handshake that is a failure to open.
@@ -320,6 +335,7 @@ impl Node for CallNode {
         report.events = self.watch.events;
         report.words.clone_from(&self.watch.words);
         report.max_queued = self.watch.max_queued;
+        report.arrivals.clone_from(&self.watch.arrivals);
         report.recorded = self.watch.ears.each_ref().map(|ear| ear.onsets().to_vec());
         let counters = self.client.counters();
         report.packets_sent = counters.packets_sent;

@@ -26,7 +26,7 @@ pub use lag::{Lag, curve};
 pub use link::{Link, LinkConfig, Stall};
 pub use message::{Message, Node, Outbox, Place};
 pub use plain::{PlainCaller, PlainEngine};
-pub use report::{Outcome, Report, percentile};
+pub use report::{Arrival, Outcome, Report, percentile};
 pub use rng::Rng;
 pub use scenario::{Leaving, Links, Scenario};
 pub use signal::{Ear, Signal};

@@ -20,6 +20,17 @@ const FADES: Duration = Duration::from_secs(2);
 /// What a lag before a stall is taken from: what was heard in this time before it.
 const BEFORE: Duration = Duration::from_secs(3);
 
+/// Audio that came from the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// When, counted from the call's beginning.
+    pub at: Duration,
+    /// What was still to be played then, here and at the carrier.
+    pub in_hand: Duration,
+    /// What should be, by the jitter so far.
+    pub target: Duration,
+}
+
 /// What one conversation came to.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -52,6 +63,8 @@ pub struct Report {
     pub carrier: PlayStats,
     /// The most that waited in the call to be sent.
     pub max_queued: Duration,
+    /// The engine's audio as it came, but for what came after some 10 minutes.
+    pub arrivals: Vec<Arrival>,
     /// How often the call opened a session.
     pub opened: u64,
     /// How often the call closed a session.
@@ -114,6 +127,7 @@ impl Report {
             lags: Vec::new(),
             carrier: PlayStats::default(),
             max_queued: Duration::ZERO,
+            arrivals: Vec::new(),
             opened: 0,
             closed: 0,
             engine_gone: true,

@@ -135,11 +135,13 @@ impl Call {
         let Some(inbound) = &self.inbound else { return };
         let Some(clock) = inbound.clock() else { return };
         let unfed = clock.skipped_ms;
+        let lag = self.lag();
         if let Some(outbound) = &mut self.outbound {
             if inbound.is_stalled() {
                 outbound.governor.upset(now);
             }
-            outbound.governor.skipped(Duration::from_millis(unfed.saturating_sub(self.unfed_ms)));
+            let skipped = Duration::from_millis(unfed.saturating_sub(self.unfed_ms));
+            outbound.governor.skipped(skipped, lag);
         }
         self.caller_heard_ms += unfed.saturating_sub(self.unfed_ms);
         self.unfed_ms = unfed;

@@ -32,6 +32,9 @@ pub(crate) struct Arrivals {
     earliest: [i64; 2],
     stretch_ends: Option<Instant>,
     stalled: Option<Instant>,
+    /// Audio that will never come, and what comes before it is missed.
+    skipped: Duration,
+    before_skipped: Duration,
     weights: [f32; CLASSES],
     total: f32,
 }
@@ -44,6 +47,8 @@ impl Arrivals {
             earliest: [i64::MAX; 2],
             stretch_ends: None,
             stalled: None,
+            skipped: Duration::ZERO,
+            before_skipped: Duration::ZERO,
             weights: [0.0; CLASSES],
             total: 0.0,
         }
@@ -53,7 +58,9 @@ impl Arrivals {
     /// and nothing for one that a stall held up.
     pub(crate) fn arrived(&mut self, length: Duration, now: Instant) -> Duration {
         let first = *self.first.get_or_insert(now);
+        self.pass_skipped();
         self.media += length;
+        self.before_skipped = self.before_skipped.saturating_sub(length);
         let at = micros(now.saturating_duration_since(first)) - micros(self.media);
         if self.stretch_ends.is_none_or(|ends| now >= ends) {
             self.stretch_ends = Some(now + USUAL);
@@ -72,9 +79,20 @@ impl Arrivals {
         if class < CLASSES { Duration::from_micros(late) } else { Duration::ZERO }
     }
 
-    /// Notes audio that the engine will never make, since it was not fed for so long.
-    pub(crate) fn skipped(&mut self, length: Duration) {
-        self.media += length;
+    /// Notes audio that the engine will never make, since it was not fed for so long; so much that
+    /// it was fed before is still to come. Were that taken for what comes after, it would seem
+    /// early, and all else late.
+    pub(crate) fn skipped(&mut self, length: Duration, before: Duration) {
+        if self.skipped.is_zero() {
+            self.before_skipped = before;
+        }
+        self.skipped += length;
+    }
+
+    fn pass_skipped(&mut self) {
+        if self.before_skipped.is_zero() {
+            self.media += std::mem::take(&mut self.skipped);
+        }
     }
 
     /// How much audio is to be in hand when more arrives, so that of 1000 arrivals at most this
@@ -136,6 +154,21 @@ mod tests {
         let burst =
             |n: u32| if n < 300 { 0 } else { 3000u64.saturating_sub(u64::from(n - 300) * 80) };
         assert!(cushion(500, burst) <= 50, "{}", cushion(500, burst));
+    }
+
+    #[test]
+    fn what_was_under_way_before_audio_that_never_comes_is_not_early() {
+        let start = crate::call::epoch();
+        let mut arrivals = Arrivals::new();
+        for n in 0..500 {
+            // 60 ms are not fed, of which one hears with three answers still to come.
+            if n == 197 {
+                arrivals.skipped(Duration::from_millis(60), STEP * 3);
+            }
+            let skipped = Duration::from_millis(if n < 200 { 0 } else { 60 });
+            arrivals.arrived(STEP, start + STEP * n + skipped);
+        }
+        assert_eq!(arrivals.cushion(1.3).as_millis(), 30);
     }
 
     #[test]

@@ -236,9 +236,9 @@ impl Governor {
         self.arrivals.upset(now);
     }
 
-    /// Notes audio that the engine will never make, since it was not fed for so long.
-    pub(crate) fn skipped(&mut self, length: Duration) {
-        self.arrivals.skipped(length);
+    /// Notes audio that the engine will never make, and what it was fed before and still makes.
+    pub(crate) fn skipped(&mut self, length: Duration, before: Duration) {
+        self.arrivals.skipped(length, before);
     }
 
     /// Audio that the carrier has not played, by the estimate.

@@ -2,6 +2,7 @@
 //! answered.
 
 mod pace;
+mod way;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Gate;
 use pace::Pace;
+use way::Way;
 
 /// One step of the engine takes this much audio.
 const STEP: Duration = Duration::from_millis(80);
@@ -100,6 +102,7 @@ pub(crate) struct SpeedWatch {
     /// Times per step, oldest first, and when they were taken.
     steps: VecDeque<(Instant, Duration)>,
     usual: Usual,
+    way: Way,
     /// When the gate was last seen shut.
     shut: Option<Instant>,
     slow: bool,
@@ -120,6 +123,7 @@ impl SpeedWatch {
             answered: None,
             steps: VecDeque::new(),
             usual: Usual::default(),
+            way: Way::default(),
             shut: None,
             slow: false,
             given_up: false,
@@ -166,6 +170,7 @@ impl SpeedWatch {
         }
         if let Some(fed) = oldest {
             self.note_step(audio, fed, now);
+            self.way.answered(audio, now);
             // A backlog that is small because the gate was shut is not what the way there takes.
             let shut = |at: Instant| now.saturating_duration_since(at) < SHUT;
             if !self.shut.is_some_and(shut) {
@@ -205,7 +210,7 @@ impl SpeedWatch {
 
     /// Whether the engine may be fed.
     pub(crate) fn gate(&self) -> Gate {
-        let (backlog, usual) = (self.backlog, self.usual());
+        let (backlog, usual) = (self.backlog, self.usual() + self.way.jitter());
         // Mostly the first is enough, and it is asked with every frame.
         let is_allowed =
             backlog <= usual + self.config.max_backlog || backlog <= usual + self.allowed();
@@ -232,7 +237,7 @@ impl SpeedWatch {
 
     /// Whether more waits for the engine than it needs to be busy.
     fn stands(&self) -> bool {
-        self.backlog > self.usual() + STEP.min(self.config.max_backlog / 2)
+        self.backlog > self.usual() + self.way.jitter() + STEP.min(self.config.max_backlog / 2)
     }
 
     fn usual(&self) -> Duration {

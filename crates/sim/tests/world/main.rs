@@ -1,6 +1,7 @@
 //! Calls in virtual time. Each test prints its seeds; a failure names the one to put into the list.
 
 mod chaos;
+mod cushion;
 mod hours;
 mod latency;
 mod measure;

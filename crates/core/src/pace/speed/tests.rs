@@ -12,6 +12,8 @@ struct Loop {
     watch: SpeedWatch,
     step: f64,
     way: f64,
+    /// What each answer may take besides.
+    jitter: f64,
     /// From when to when the engine does nothing.
     stall: std::ops::Range<f64>,
     now: u64,
@@ -33,6 +35,7 @@ impl Loop {
             watch: SpeedWatch::new(config),
             step: step * 80.0,
             way: 3.0,
+            jitter: 0.0,
             stall: 0.0..0.0,
             now: 0,
             free: 0.0,
@@ -56,7 +59,10 @@ impl Loop {
             if self.stall.contains(&self.free) {
                 self.free = self.stall.end + self.free - self.stall.start;
             }
-            self.answers.push_back(self.free + self.way);
+            // By turns in no order, and none overtakes another.
+            let turn = (self.now * 7919 % 101) as f64 / 100.0;
+            let at = self.free + self.way + self.jitter * turn;
+            self.answers.push_back(self.answers.back().map_or(at, |last| last.max(at)));
         }
         if self.waiting > 200 {
             self.shed += self.waiting - 200;
@@ -171,6 +177,23 @@ fn a_way_of_300_ms_is_not_slowness() {
         assert_eq!(engine.speed().real_time_factor, 1.0);
         assert!(engine.speed().usual >= MS * 240, "{:?}", engine.speed());
     }
+}
+
+#[test]
+fn answers_that_come_unevenly_are_not_slowness() {
+    for (step, jitter) in [(0.4, 60.0), (0.9, 60.0), (0.4, 150.0), (0.9, 150.0)] {
+        let mut engine = Loop::new(step, Config::default());
+        engine.jitter = jitter;
+        engine.run(120_000);
+        assert!(engine.shed <= 300, "{step}, {jitter}: {} ms not fed", engine.shed);
+        assert!(engine.names().is_empty(), "{step}, {jitter}: {:?}", engine.names());
+    }
+    let mut slow = Loop::new(1.05, Config::default());
+    slow.jitter = 60.0;
+    slow.run(120_000);
+    assert_eq!(slow.names().first(), Some(&"slow"));
+    assert!(!slow.names().contains(&"give up"), "{:?}", slow.names());
+    assert!(slow.most_backlog <= MS * 560, "{:?}", slow.most_backlog);
 }
 
 #[test]

@@ -29,7 +29,7 @@ const MORE_IN_HAND: Duration = Duration::from_millis(60);
 /// How much sound may be made up each time, in ms.
 const MADE_UP: f64 = 80.0;
 /// What may pass the engine by until it is known that its answers, not itself, are late.
-const PASSED_BY: u64 = 300;
+const PASSED_BY: u64 = 600;
 
 #[derive(Debug, Clone, Copy)]
 struct Case {

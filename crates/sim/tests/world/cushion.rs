@@ -158,7 +158,7 @@ fn a_jittery_engine_is_held_at_the_set_rate_with_little_in_hand() {
 }
 
 #[test]
-#[ignore = "a minute or two without optimisation"]
+#[ignore = "a minute without optimisation"]
 fn a_jittery_engine_is_held_for_ten_minutes() {
-    check(&[SEED, SEED + 1, SEED + 2], LEARNS + Duration::from_secs(600));
+    check(&[SEED, SEED + 1], LEARNS + Duration::from_secs(600));
 }

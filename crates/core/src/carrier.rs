@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::audio::frame::{FRAME, FRAME_MS};
+use crate::audio::level::is_silent;
+use crate::audio::mulaw;
 
 /// Most audio that waits for playing; Twilio discards what goes beyond (warning 31931).
 pub const MAX_QUEUED: Duration = Duration::from_secs(600);
@@ -14,13 +16,9 @@ pub const MAX_QUEUED: Duration = Duration::from_secs(600);
 /// Most marks that wait for their echo; the documents name no bound, this one is ours.
 pub const MAX_MARKS: usize = 10_000;
 
-/// A gap inside speech longer than this is taken for a pause of the speaker, not an under-run.
-pub const UNDERRUN_MAX: Duration = Duration::from_millis(400);
-
 const BYTES_PER_MS: u64 = 8;
 const FRAME_BYTES: usize = (FRAME_MS * BYTES_PER_MS) as usize;
 const MAX_QUEUED_BYTES: usize = (600_000 * BYTES_PER_MS) as usize;
-const UNDERRUN_MAX_BYTES: u64 = 400 * BYTES_PER_MS;
 /// The mu-law code of silence.
 const SILENCE: u8 = 0xff;
 
@@ -45,9 +43,10 @@ pub struct PlayStats {
     pub cleared_ms: u64,
     /// Marks discarded because [`MAX_MARKS`] waited.
     pub dropped_marks: u64,
-    /// Times that speech broke off for at most [`UNDERRUN_MAX`] because nothing was queued.
+    /// Times that sound which could be heard broke off because nothing was queued, and went on
+    /// later. Where it had become silent before, nothing broke off.
     pub underruns: u64,
-    /// Silence that those under-runs put into speech, in milliseconds.
+    /// Silence that those under-runs put into it, in milliseconds.
     pub underrun_ms: u64,
     /// Greatest depth, in milliseconds.
     pub max_depth_ms: u64,
@@ -65,7 +64,7 @@ pub struct PlayBuffer {
     taken: u64,
     /// Bytes that the caller has heard to their end.
     heard: u64,
-    /// Silence since the last byte of speech, in bytes; `None` where no speech could go on.
+    /// Silence since sound that could be heard broke off, in bytes; `None` where none has.
     gap: Option<u64>,
     depth_sum: u64,
     depth_count: u64,
@@ -192,6 +191,8 @@ impl PlayBuffer {
             self.depth_sum += self.audio.len() as u64;
             self.depth_count += 1;
             self.end_gap();
+            let breaks_off = count == self.audio.len() && is_heard(self.audio.iter().copied());
+            self.gap = breaks_off.then_some(0);
         }
         self.out.mulaw.extend(self.audio.drain(..count));
         self.taken += count as u64;
@@ -202,19 +203,22 @@ impl PlayBuffer {
         }
     }
 
-    /// Speech goes on (or begins): a short gap before it was an under-run.
+    /// Sound goes on: a gap before it was an under-run.
     fn end_gap(&mut self) {
-        let gap = self.gap.replace(0).unwrap_or(0);
-        if (1..=UNDERRUN_MAX_BYTES).contains(&gap) {
-            self.totals.underruns += 1;
-            self.totals.underrun += gap;
-        }
+        let gap = self.gap.take().unwrap_or(0);
+        self.totals.underruns += u64::from(gap > 0);
+        self.totals.underrun += gap;
     }
 
     fn echo(&mut self) {
         let due = self.marks.iter().take_while(|mark| mark.at <= self.heard).count();
         self.out.marks.extend(self.marks.drain(..due).map(|mark| mark.name));
     }
+}
+
+/// Whether anybody hears this.
+fn is_heard(mulaw: impl Iterator<Item = u8>) -> bool {
+    mulaw.map(mulaw::decode).any(|sample| !is_silent(&[sample]))
 }
 
 #[cfg(test)]
@@ -298,16 +302,18 @@ mod tests {
     }
 
     #[test]
-    fn a_short_gap_in_speech_is_an_underrun_and_a_long_one_a_pause() {
+    fn a_gap_in_what_is_heard_is_an_underrun_and_one_in_silence_is_none() {
         let (mut buffer, start) = buffer();
         buffer.media(&[1; 160], after(start, 1));
         buffer.media(&[1; 160], after(start, 90));
         assert_eq!(buffer.stats().underruns, 0, "the gap has not ended yet");
         buffer.media(&[1; 160], after(start, 700));
-        buffer.poll(after(start, 800));
+        buffer.media(&[SILENCE; 160], after(start, 700));
+        buffer.media(&[1; 160], after(start, 900));
+        buffer.poll(after(start, 1000));
         let stats = buffer.stats();
-        // Frames at 20 and 100 ms: 60 ms between them; the next is 580 ms later.
-        assert_eq!((stats.underruns, stats.underrun_ms), (1, 60));
+        // Frames at 20 and 100 ms: 60 ms between them; the next is 600 ms later.
+        assert_eq!((stats.underruns, stats.underrun_ms), (2, 660));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct LinkConfig {
     pub reorders: bool,
     /// When nothing gets through.
     pub stalls: Vec<Stall>,
+    /// From when on, counted from the link's beginning, every message takes how much longer.
+    pub detour: Option<(Duration, Duration)>,
 }
 
 impl LinkConfig {
@@ -69,6 +71,8 @@ impl Link {
             }
         }
         let mut arrives = leaves + self.config.base + jitter;
+        let taken = |(from, _): &(Duration, Duration)| leaves >= self.start + *from;
+        arrives += self.config.detour.filter(taken).map_or(Duration::ZERO, |(_, longer)| longer);
         if !self.config.reorders || message.is_end() {
             arrives = arrives.max(self.last);
         }
@@ -113,6 +117,14 @@ mod tests {
         let stalls = vec![Stall { at: ms(30), length: ms(60) }];
         let config = LinkConfig { base: ms(5), stalls, ..LinkConfig::default() };
         assert_eq!(arrivals(config, 7), [5, 25, 95, 95, 95, 105, 125]);
+    }
+
+    #[test]
+    fn a_detour_is_taken_for_good() {
+        let ms = Duration::from_millis;
+        let detour = Some((ms(50), ms(100)));
+        let config = LinkConfig { base: ms(5), detour, ..LinkConfig::default() };
+        assert_eq!(arrivals(config, 5), [5, 25, 45, 165, 185]);
     }
 
     #[test]

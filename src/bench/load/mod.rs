@@ -96,7 +96,7 @@ pub struct Held {
     /// How far an engine's packets ran behind their caller at the end beyond [`Self::inbound`], the
     /// most of any call, in milliseconds; below 0 where the server made frames up.
     pub behind_ms: i64,
-    /// Times that the engine's voice broke off in the callers' ears.
+    /// Times that sound broke off in the callers' ears.
     pub underruns: u64,
     /// How long it was away then, in milliseconds.
     pub underrun_ms: u64,

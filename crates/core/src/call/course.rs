@@ -131,6 +131,12 @@ impl Call {
         }
     }
 
+    /// Keeps for the record how fast the engine was.
+    pub(super) fn keep_speed(&mut self, now: Instant) {
+        let figures = self.speed.as_ref().map(|speed| speed.figures(now));
+        self.record.speed = figures.or(self.record.speed);
+    }
+
     /// The engine hears no more of the caller, and the word that it was saying is over.
     pub(super) fn stop_listening(&mut self, now: Instant) {
         if let Some(inbound) = &mut self.inbound {
@@ -160,7 +166,7 @@ impl Call {
             self.record.outbound = outbound.stats;
             self.record.governor = outbound.governor.counters();
         }
-        self.record.speed = self.speed.as_ref().map(|speed| speed.figures(now));
+        self.keep_speed(now);
         self.turns.finish(now.saturating_duration_since(self.started));
         self.tell_turns();
         self.record.duplex = self.turns.duplex();

@@ -10,6 +10,7 @@ use crate::audio::frame::{FRAME, FRAME_MS};
 use crate::leg::{Audio, caller, engine};
 use crate::pace::clock::Gate;
 use crate::pace::governor::Verdict;
+use crate::pace::micros;
 use crate::pace::speed::{Change, SpeedWatch};
 use crate::turns::Side;
 
@@ -137,10 +138,10 @@ impl Call {
         let unfed = clock.skipped_ms;
         let lag = self.lag();
         if let Some(outbound) = &mut self.outbound {
-            if inbound.is_stalled() {
+            let skipped = Duration::from_millis(unfed.saturating_sub(self.unfed_ms));
+            if inbound.is_stalled() || !skipped.is_zero() {
                 outbound.governor.upset(now);
             }
-            let skipped = Duration::from_millis(unfed.saturating_sub(self.unfed_ms));
             outbound.governor.skipped(skipped, lag);
         }
         self.caller_heard_ms += unfed.saturating_sub(self.unfed_ms);
@@ -268,8 +269,11 @@ impl Call {
     fn take_turns(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.started);
         if let (Some(inbound), Some(live)) = (&mut self.inbound, self.live) {
+            self.caller_late.advance(now);
             for speech in inbound.take_speech() {
-                let from = live + Duration::from_millis(self.caller_heard_ms);
+                let due = live + Duration::from_millis(self.caller_heard_ms);
+                let late = micros(elapsed) - micros(due + FRAME);
+                let from = moved(due, self.caller_late.note(late));
                 self.caller_heard_ms += FRAME_MS;
                 self.turns.heard(Side::Caller, from, speech);
                 if speech {
@@ -298,4 +302,10 @@ impl Call {
             self.outputs.push_back(Output::Event(Event::Turn(event)));
         }
     }
+}
+
+/// A time since the call began, moved by so many microseconds; never before its beginning.
+fn moved(at: Duration, by_micros: i64) -> Duration {
+    let by = Duration::from_micros(by_micros.unsigned_abs());
+    if by_micros < 0 { at.saturating_sub(by) } else { at + by }
 }

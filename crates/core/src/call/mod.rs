@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::id::CallId;
 use crate::leg::{Format, Mark, caller, engine};
+use crate::pace::least::Least;
 use crate::pace::speed::SpeedWatch;
 use crate::persona::{Persona, Reading};
 use crate::record::{CallRecord, EndReason};
@@ -76,10 +77,16 @@ pub struct Call {
     /// caller it has heard since.
     live: Option<Duration>,
     caller_heard_ms: u64,
+    /// How much later than that says the caller's frames come, in microseconds: their clock is not
+    /// ours, and the first of them may be late.
+    caller_late: Least,
     /// Set where the persona's calls are recorded, once the caller is there.
     recording: Option<Recording>,
     outputs: VecDeque<Output>,
 }
+
+/// For so long at least the caller's earliest frame tells how late all are.
+const CALLER_LATE: Duration = Duration::from_secs(5);
 
 /// What the engine's leg has been told, so that it is closed exactly once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +132,7 @@ impl Call {
             turns,
             live: None,
             caller_heard_ms: 0,
+            caller_late: Least::over(CALLER_LATE),
             recording: None,
             outputs: VecDeque::new(),
         }

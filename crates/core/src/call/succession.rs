@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::phase::{Phase, Signal};
 use super::timers::Timer;
-use super::{AtHorizon, Call, EngineSide, Event, Output};
+use super::{AtHorizon, CALLER_LATE, Call, EngineSide, Event, Output};
 use crate::leg::engine::{Command, Link, Reopening};
+use crate::pace::least::Least;
 use crate::record::{EndReason, Succession};
 
 /// So many sessions may be lost in one call; beyond that something else is wrong.
@@ -85,6 +86,7 @@ impl Call {
         self.timers.set(Timer::Recover, now + self.config.recover);
         self.watch.pause();
         self.stop_listening(now);
+        self.keep_speed(now);
         self.speed = None;
         self.succeeding.lost += 1;
         self.succeeding.since = Some(now);
@@ -117,6 +119,7 @@ impl Call {
         self.open_tracks(now);
         self.live = Some(now.saturating_duration_since(self.started));
         (self.caller_heard_ms, self.unfed_ms) = (0, 0);
+        self.caller_late = Least::over(CALLER_LATE);
         self.watch_rules(now);
         let lost = if let Phase::Recovering(reason) = before { Some(reason) } else { None };
         self.succeeded(lost, now);

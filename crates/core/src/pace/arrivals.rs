@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::least::Least;
 use super::micros;
 
 /// How long the earliest arrival counts as what is usual; it lasts twice that at most.
@@ -12,6 +13,9 @@ const CLASS: Duration = Duration::from_millis(10);
 
 /// Classes of the histogram. What is later than them all is a stall, and not to be provided for.
 const CLASSES: usize = 16;
+
+/// Classes by which even the earliest of a stretch is late when the way has become longer.
+const LONGER: usize = 2;
 
 /// What arrives this soon after a stall is its backlog, and tells nothing of the jitter.
 const BACKLOG: Duration = Duration::from_secs(2);
@@ -28,9 +32,8 @@ pub(crate) struct Arrivals {
     first: Option<Instant>,
     /// Audio that has come, or that never will.
     media: Duration,
-    /// The earliest arrivals of two stretches, in microseconds against the media's own clock.
-    earliest: [i64; 2],
-    stretch_ends: Option<Instant>,
+    /// The earliest arrivals, in microseconds against the media's own clock.
+    earliest: Least,
     stalled: Option<Instant>,
     /// Audio that will never come, and what comes before it is missed.
     skipped: Duration,
@@ -44,8 +47,7 @@ impl Arrivals {
         Self {
             first: None,
             media: Duration::ZERO,
-            earliest: [i64::MAX; 2],
-            stretch_ends: None,
+            earliest: Least::over(USUAL),
             stalled: None,
             skipped: Duration::ZERO,
             before_skipped: Duration::ZERO,
@@ -62,12 +64,10 @@ impl Arrivals {
         self.media += length;
         self.before_skipped = self.before_skipped.saturating_sub(length);
         let at = micros(now.saturating_duration_since(first)) - micros(self.media);
-        if self.stretch_ends.is_none_or(|ends| now >= ends) {
-            self.stretch_ends = Some(now + USUAL);
-            self.earliest = [self.earliest[1], i64::MAX];
+        if let Some(risen) = self.earliest.advance(now) {
+            self.note_way(risen);
         }
-        self.earliest[1] = self.earliest[1].min(at);
-        let late = (at - self.earliest[0].min(self.earliest[1])) as u64;
+        let late = (at - self.earliest.note(at)) as u64;
         let class = late as usize / CLASS.as_micros() as usize;
         if class >= CLASSES {
             self.stalled = Some(now);
@@ -77,6 +77,20 @@ impl Arrivals {
             self.weights[class] += 1.0;
         }
         if class < CLASSES { Duration::from_micros(late) } else { Duration::ZERO }
+    }
+
+    /// Where even the earliest has been so much later of late, the way has become longer: what was
+    /// taken for lateness was none.
+    fn note_way(&mut self, risen: i64) {
+        let longer = usize::try_from(risen / micros(CLASS)).unwrap_or(0).min(CLASSES);
+        if longer < LONGER {
+            return;
+        }
+        for class in 0..CLASSES {
+            let later = self.weights.get(class + longer).copied().unwrap_or(0.0);
+            let own = if class < longer { self.weights[class] } else { 0.0 };
+            self.weights[class] = own + later;
+        }
     }
 
     /// Notes audio that the engine will never make, since it was not fed for so long; so much that
@@ -98,8 +112,9 @@ impl Arrivals {
     /// How much audio is to be in hand when more arrives, so that of 1000 arrivals at most this
     /// many come too late.
     pub(crate) fn cushion(&self, late_per_mille: f32) -> Duration {
-        // One that is late by itself is an accident.
-        let most = (self.total * late_per_mille / 1000.0).max(1.0);
+        // One that is late by itself is an accident, unless none may be.
+        let accident = if late_per_mille > 0.0 { 1.0 } else { 0.0 };
+        let most = (self.total * late_per_mille / 1000.0).max(accident);
         let mut above = 0.0;
         let within = |(_, weight): &(usize, &f32)| {
             above += **weight;
@@ -169,6 +184,13 @@ mod tests {
             arrivals.arrived(STEP, start + STEP * n + skipped);
         }
         assert_eq!(arrivals.cushion(1.3).as_millis(), 30);
+    }
+
+    #[test]
+    fn a_way_that_becomes_longer_is_no_jitter() {
+        for longer in [30, 100, 150] {
+            assert_eq!(cushion(700, |n| if n < 500 { 0 } else { longer }), 30, "{longer}");
+        }
     }
 
     #[test]

@@ -24,8 +24,10 @@ const WAYS: usize = 16;
 /// Marks of a call's beginning that tell how long the way there and back takes.
 const LEARNT: u32 = 24;
 
-/// Smaller errors are left alone, in microseconds: the carrier plays in steps of 20 ms.
+/// Smaller errors are left alone, in microseconds: the carrier plays in steps of 20 ms. While the
+/// way is learnt anew late echoes tell of its unevenness first.
 const TOLERANCE: i64 = 5_000;
+const TOLERANCE_ANEW: i64 = 40_000;
 
 /// How much later than any of late a mark may be before the carrier is taken to have stopped, in
 /// microseconds; and the most that counts of how late they were.
@@ -35,12 +37,21 @@ const MOST_SPREAD: i64 = 200_000;
 /// A mark that is later than this will not come, in microseconds.
 const LOST: i64 = 4_000_000;
 
+/// Beyond the way's own unevenness the estimate may be moved by so much in all, in microseconds,
+/// before the way is learnt anew: a way that is longer for good looks like a deeper queue. It may
+/// be moved by clocks that drift apart too, at most by so many millionths.
+const DOUBT: i64 = 40_000;
+const DRIFT_PPM: i64 = 500;
+/// What an uneven way moves, it moves back within this.
+const LASTS: Duration = Duration::from_secs(5);
+
 /// The carrier's queue, as seen from here.
 ///
 /// The carrier's clock is not ours, its queue may have been held up on the way, and it says
 /// nothing but which marks it has passed. An echo cannot come before its audio was played, so one
 /// that comes early means at once that less waits than was thought. Late ones mean that more does,
-/// when several agree; and while one is overdue nothing is being played.
+/// when several agree; and while one is overdue nothing is being played. Whether more waits or the
+/// way has become longer no echo tells: only a queue that is known to be empty does.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CarrierDepth {
     /// When the carrier will have played all that it was sent, by the estimate.
@@ -56,6 +67,31 @@ pub(crate) struct CarrierDepth {
     /// How long the way there and back takes, in microseconds.
     round_trip: Option<i64>,
     echoed: u32,
+    /// By how much the estimate was moved since the way was learnt, but for what drift can have
+    /// moved it, in microseconds; and when last.
+    moved: i64,
+    moved_at: Option<Instant>,
+    /// Since when that is more than an uneven way explains.
+    doubted: Option<Instant>,
+    /// Whether it is learnt anew.
+    anew: bool,
+    /// How uneven the way was when nothing was in doubt.
+    uneven: Duration,
+    /// Whether and how it is found out that the carrier has run dry.
+    dry: Dry,
+}
+
+/// Whether the carrier has nothing left to play.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Dry {
+    #[default]
+    Unknown,
+    /// A mark is to tell.
+    Asks,
+    /// This mark will tell.
+    Asked(Mark),
+    /// It is.
+    Yes,
 }
 
 /// A mark that is under way.
@@ -97,6 +133,11 @@ impl CarrierDepth {
     /// How unevenly what is sent gets there: half of the unevenness of the way there and back. One
     /// late echo, or one that a stall held up, makes no jitter.
     pub(crate) fn jitter(&self) -> Duration {
+        let known = if self.errors.len() < WAYS / 2 { self.uneven } else { Duration::ZERO };
+        self.unevenness().max(known)
+    }
+
+    fn unevenness(&self) -> Duration {
         let least = self.errors.iter().min().copied().unwrap_or(0);
         let spread = |error: &i64| error - least;
         let mut spreads: Vec<_> = self.errors.iter().map(spread).collect();
@@ -106,10 +147,32 @@ impl CarrierDepth {
         Duration::from_micros(second.unsigned_abs() / 2)
     }
 
+    /// Whether the way should be learnt anew: it is once the carrier was left to run dry.
+    pub(crate) fn is_doubtful(&self, now: Instant) -> bool {
+        self.doubted.is_some_and(|since| now.saturating_duration_since(since) >= LASTS)
+    }
+
+    /// Learns the way anew once the carrier has run dry, which a mark behind everything tells; true
+    /// when that is so. Nothing must be sent meanwhile.
+    pub(crate) fn learn_anew(&mut self, now: Instant) -> bool {
+        if self.dry == Dry::Unknown {
+            self.dry = Dry::Asks;
+        }
+        if self.dry != Dry::Yes {
+            return false;
+        }
+        self.ends = Some(now);
+        self.errors.clear();
+        self.pending.iter_mut().for_each(|pending| pending.stale = true);
+        (self.round_trip, self.echoed, self.anew) = (None, 0, true);
+        (self.moved, self.doubted) = (0, None);
+        true
+    }
+
     /// Notes that this much audio is sent.
     pub(crate) fn sent(&mut self, length: Duration, now: Instant) {
         if let Some(overdue) = self.overdue(now) {
-            self.correct(overdue);
+            self.correct(overdue, now);
         }
         if self.ends.is_none_or(|ends| ends < now) {
             self.ends = Some(now);
@@ -118,6 +181,7 @@ impl CarrierDepth {
         }
         self.ends = self.ends.map(|ends| ends + length);
         self.since_mark += length;
+        self.dry = Dry::Unknown;
     }
 
     /// A mark to send behind what was sent, once in a while; also while one is overdue, since it
@@ -125,8 +189,13 @@ impl CarrierDepth {
     pub(crate) fn due_mark(&mut self, now: Instant) -> Option<Mark> {
         let probes = self.overdue(now).is_some()
             && self.marked.is_none_or(|marked| now >= marked + MARK_EVERY);
-        let due = self.since_mark >= MARK_EVERY || probes;
-        (due && self.pending.len() < MAX_PENDING).then(|| self.mark(now))
+        let asks = self.dry == Dry::Asks;
+        let due = self.since_mark >= MARK_EVERY || probes || asks;
+        let mark = (due && self.pending.len() < MAX_PENDING).then(|| self.mark(now))?;
+        if asks {
+            self.dry = Dry::Asked(mark);
+        }
+        Some(mark)
     }
 
     /// A mark to send now.
@@ -150,11 +219,14 @@ impl CarrierDepth {
             return false;
         };
         let Some(pending) = self.pending.drain(..=at).next_back() else { return false };
+        if matches!(self.dry, Dry::Asked(asked) if mark.number >= asked.number) {
+            self.dry = Dry::Yes;
+        }
         if mark.generation != self.generation {
             return false;
         }
         if !pending.stale {
-            self.learn(micros_between(pending.due, now));
+            self.learn(micros_between(pending.due, now), now);
         }
         true
     }
@@ -162,6 +234,7 @@ impl CarrierDepth {
     /// The carrier was told to drop what it has not played.
     pub(crate) fn cleared(&mut self, now: Instant) {
         self.generation += 1;
+        self.dry = Dry::Unknown;
         self.ends = self.ends.map(|ends| ends.min(now));
         self.since_mark = Duration::ZERO;
         self.errors.clear();
@@ -182,15 +255,16 @@ impl CarrierDepth {
         self.errors.iter().max().map_or(0, |error| error - than)
     }
 
-    fn learn(&mut self, error: i64) {
-        if self.echoed < LEARNT {
+    fn learn(&mut self, error: i64, now: Instant) {
+        let learns = self.echoed < LEARNT;
+        if learns {
             self.echoed += 1;
             let before = self.round_trip.unwrap_or(i64::MAX);
             self.round_trip = Some(before.min(error.max(0)));
         }
         let round_trip = self.round_trip.unwrap_or(0);
         if error - round_trip < -TOLERANCE {
-            self.correct(error - round_trip);
+            self.correct(error - round_trip, now);
             self.errors.clear();
             return;
         }
@@ -199,22 +273,36 @@ impl CarrierDepth {
         }
         self.errors.push_back(error);
         let least = self.errors.iter().rev().take(ECHOES).min().copied().unwrap_or(0);
-        if self.errors.len() >= ECHOES && least - round_trip >= TOLERANCE {
-            self.correct(least - round_trip);
+        let as_ever = self.doubted.is_none() && least - round_trip < TOLERANCE;
+        if as_ever && self.errors.len() >= WAYS / 2 {
+            self.uneven = self.unevenness();
+        }
+        let tolerance = if learns && self.anew { TOLERANCE_ANEW } else { TOLERANCE };
+        if self.errors.len() >= ECHOES && least - round_trip >= tolerance {
+            self.correct(least - round_trip, now);
         }
     }
 
     /// Moves the estimate, and with it what the marks under way are measured against.
-    fn correct(&mut self, by_micros: i64) {
+    fn correct(&mut self, by_micros: i64, now: Instant) {
         // An estimate that was moved on suspicion may be wrong: the way is not learnt from it.
         if by_micros > 0 {
             self.echoed = LEARNT;
         }
+        self.note_moved(by_micros, now);
         self.ends = self.ends.and_then(|ends| moved(ends, by_micros));
         for pending in self.pending.iter_mut().filter(|pending| !pending.stale) {
             pending.due = moved(pending.due, by_micros).unwrap_or(pending.due);
         }
         self.errors.iter_mut().for_each(|error| *error -= by_micros);
+    }
+
+    fn note_moved(&mut self, by_micros: i64, now: Instant) {
+        let before = self.moved_at.replace(now).unwrap_or(now);
+        let drift = micros(now.saturating_duration_since(before)) * DRIFT_PPM / 1_000_000;
+        self.moved = self.moved.signum() * (self.moved.abs() - drift).max(0) + by_micros;
+        let much = self.moved.abs() >= DOUBT + 2 * micros(self.uneven);
+        self.doubted = if much { self.doubted.or(Some(now)) } else { None };
     }
 }
 
@@ -374,6 +462,25 @@ mod tests {
         }
         let since = depth.depth(carrier.now);
         assert!(since >= before.saturating_sub(ms(100)), "{before:?} then {since:?}");
+    }
+
+    #[test]
+    fn a_longer_way_is_learnt_when_the_carrier_has_run_dry() {
+        let mut carrier = Carrier::new(60, 0);
+        let mut depth = CarrierDepth::default();
+        (0..100).for_each(|_| carrier.step(&mut depth, ms(80)));
+        carrier.round_trip += ms(100);
+        (0..100).for_each(|_| carrier.step(&mut depth, ms(80)));
+        assert!(carrier.error_ms(&depth) >= 90, "it is taken for audio that waits");
+        assert!(!depth.learn_anew(carrier.now), "nothing has told that it has run dry");
+        carrier.step(&mut depth, ms(80));
+        (0..10).for_each(|_| carrier.step(&mut depth, Duration::ZERO));
+        assert!(!depth.learn_anew(carrier.now), "something was sent since it was asked for");
+        (0..10).for_each(|_| carrier.step(&mut depth, Duration::ZERO));
+        assert!(depth.learn_anew(carrier.now));
+        (0..100).for_each(|_| carrier.step(&mut depth, ms(80)));
+        assert!(carrier.error_ms(&depth).abs() <= 5, "{}", carrier.error_ms(&depth));
+        assert_eq!(depth.round_trip(), ms(160));
     }
 
     #[test]

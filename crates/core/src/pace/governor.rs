@@ -5,6 +5,7 @@ mod counters;
 mod queue;
 mod relaxed;
 mod rest;
+mod trim;
 
 use std::time::{Duration, Instant};
 
@@ -14,21 +15,10 @@ use super::micros;
 use crate::audio::conceal::Concealer;
 use crate::audio::frame::{FRAME, Frame, Rate};
 use crate::audio::level::is_silent;
-use crate::audio::stretch;
 use crate::leg::Mark;
 pub use counters::Counters;
 use counters::Totals;
 use queue::Queue;
-
-/// Speech is hurried or drawn out by this much at most, in percent. It is not heard as such.
-const STRETCH_PERCENT: i64 = 8;
-
-/// Sound is hurried while more than this is too much, until less than the other: by more than a
-/// frame, or the silence that was drawn out would be cut again at once.
-const HURRY: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(10)];
-
-/// Arrivals in a row that found less than half of the target before speech is drawn out.
-const LOW: u32 = 2;
 
 /// The carrier is given this much beyond the target; the rest waits here, where it can be trimmed.
 const AHEAD: Duration = Duration::from_millis(120);
@@ -44,6 +34,10 @@ const MOST_RELAXED: Duration = Duration::from_secs(60);
 
 /// The model has gone quiet when its last frames have been silent for this long.
 const GONE_QUIET: u32 = 8;
+
+/// After silence of so many frames more of it can be left out, to see how long the carrier's way
+/// is.
+const LONG_QUIET: u32 = 20;
 
 /// How far the audio that waits may stray, and what for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -106,6 +100,10 @@ pub(crate) struct Governor {
     sounds: bool,
     conceals: bool,
     refills: bool,
+    /// Whether silence is left out until the carrier has run dry; never while something is played
+    /// in its place.
+    runs_dry: bool,
+    replaced: bool,
     /// The latest time that is known.
     clock: Option<Instant>,
     totals: Totals,
@@ -132,6 +130,8 @@ impl Governor {
             sounds: false,
             conceals: false,
             refills: false,
+            runs_dry: false,
+            replaced: false,
             clock: None,
             totals: Totals::default(),
         }
@@ -152,6 +152,7 @@ impl Governor {
         if self.is_stale(held, caller_speaks) {
             return self.clear(samples.len(), now);
         }
+        self.sound_the_depth(now);
         let silent = is_silent(samples);
         // Had it come on time, so much more would have been in hand.
         let mut surplus = self.samples(held + late) - self.samples(self.target);
@@ -241,6 +242,11 @@ impl Governor {
         self.arrivals.skipped(length, before);
     }
 
+    /// Whether something else is played in place of what the engine says.
+    pub(crate) const fn set_replaced(&mut self, replaced: bool) {
+        self.replaced = replaced;
+    }
+
     /// Audio that the carrier has not played, by the estimate.
     pub(crate) fn carrier_depth(&self, now: Instant) -> Duration {
         self.depth.depth(now)
@@ -277,6 +283,16 @@ impl Governor {
         }
     }
 
+    /// Where echoes may have been misread, has the carrier run dry in the model's silence: of what
+    /// is sent then it is known when it plays, so the next echoes tell how long the way is.
+    fn sound_the_depth(&mut self, now: Instant) {
+        let may = self.quiet >= LONG_QUIET && !self.relaxed && !self.replaced;
+        self.runs_dry = may && self.depth.is_doubtful(now);
+        if self.runs_dry && self.queue.is_empty() && self.depth.learn_anew(now) {
+            (self.runs_dry, self.opens) = (false, true);
+        }
+    }
+
     fn is_stale(&self, held: Duration, caller_speaks: bool) -> bool {
         let speech = self.sounds || self.queue.sounds();
         caller_speaks
@@ -294,53 +310,6 @@ impl Governor {
         self.concealer.quiet();
         (self.sounds, self.conceals) = (false, false);
         Verdict::Clear
-    }
-
-    fn note_level(&mut self, held: Duration, surplus: i64) {
-        self.opens &= surplus < 0;
-        let over = |limit: Duration| surplus >= self.samples(limit);
-        self.hurries = over(HURRY[0]) || self.hurries && over(HURRY[1]);
-        self.low = if held < self.target / 2 { self.low + 1 } else { 0 };
-        self.draws_out = self.low >= LOW || self.draws_out && surplus < -self.samples(HURRY[1]);
-    }
-
-    /// The piece with one period less or more, if it needs that and is allowed it.
-    fn stretched(&mut self, samples: &[i16], surplus: &mut i64) -> Option<Vec<i16>> {
-        let each = samples.len() as i64 * STRETCH_PERCENT / 100;
-        self.allowance = (self.allowance + each).min(each);
-        if self.allowance <= 0 {
-            return None;
-        }
-        let piece = match (self.hurries, self.draws_out) {
-            (true, _) => stretch::shorten(samples, self.rate)?,
-            (false, true) => stretch::lengthen(samples, self.rate)?,
-            (false, false) => return None,
-        };
-        let more = piece.len() as i64 - samples.len() as i64;
-        self.allowance -= more.abs();
-        *surplus += more;
-        self.totals.stretched += more.max(0) as u64;
-        self.totals.compressed += (-more).max(0) as u64;
-        Some(piece)
-    }
-
-    /// Queues a frame; one of silence is left out or doubled as the surplus wants it.
-    fn enqueue(&mut self, frame: Frame, surplus: &mut i64) {
-        let size = self.rate.frame_samples() as i64;
-        if !is_silent(frame.samples()) {
-            return self.queue.push(frame);
-        }
-        if self.hurries && *surplus >= size {
-            *surplus -= size;
-            self.totals.silence_cut += size as u64;
-            self.queue.leave_out(frame);
-        } else if *surplus <= -size || self.opens && *surplus < 0 || self.low >= LOW {
-            (*surplus, self.low) = (*surplus + size, 0);
-            self.totals.padded += size as u64;
-            self.queue.push_twice(frame);
-        } else {
-            self.queue.push(frame);
-        }
     }
 
     fn hand_over(&mut self, mut frame: Frame, now: Instant) -> Frame {
@@ -364,8 +333,13 @@ impl Governor {
     }
 
     fn made_up(&mut self, now: Instant) -> Frame {
-        let frame = self.concealer.conceal();
         self.totals.underruns += u64::from(!self.conceals);
+        self.rung_out(now)
+    }
+
+    /// How what was said goes on where nothing follows.
+    fn rung_out(&mut self, now: Instant) -> Frame {
+        let frame = self.concealer.conceal();
         self.totals.concealed += frame.samples().len() as u64;
         self.conceals = true;
         self.count_out(now);

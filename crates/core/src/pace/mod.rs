@@ -5,11 +5,12 @@ mod arrivals;
 pub mod clock;
 mod depth;
 pub mod governor;
+pub(crate) mod least;
 pub mod speed;
 
 use std::time::Duration;
 
 /// A length in microseconds, for sums that may fall below zero.
-fn micros(duration: Duration) -> i64 {
+pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,8 @@
 //! answered.
 
 mod pace;
+mod trial;
+mod usual;
 mod way;
 
 use std::collections::VecDeque;
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Gate;
 use pace::Pace;
+use trial::{Found, Trial};
+use usual::Usual;
 use way::Way;
 
 /// One step of the engine takes this much audio.
@@ -25,14 +29,20 @@ const LOOK: Duration = Duration::from_millis(250);
 const MOST_FEEDS: usize = 1024;
 /// Most step times that are remembered.
 const MOST_STEPS: usize = 128;
-/// The backlog is at its smallest in each of these spans; the smallest but one counts as usual.
-const SPAN: Duration = Duration::from_millis(240);
-const RECURS: usize = 2;
+/// Steps that the way there and back may take at most.
+const MOST_STEPS_AWAY: u32 = 12;
+/// What is shorter than this is no long way.
+const LONG_WAY: Duration = Duration::from_millis(40);
+/// An engine that answers nothing for so long while it is to answer everything never will: some
+/// never answer the first that they are fed.
+const REST: Duration = Duration::from_millis(500);
 
 /// What is not answered for so long behind a shut gate never will be.
 const LOST: Duration = Duration::from_secs(4);
 /// So long after the gate was shut, what is unanswered is still the less for it.
 const SHUT: Duration = Duration::from_secs(1);
+/// A gate that is shut again so soon counts as shut all the time.
+const SHUT_AGAIN: Duration = Duration::from_millis(400);
 
 /// When an engine counts as too slow, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -99,13 +109,17 @@ pub(crate) struct SpeedWatch {
     fed: VecDeque<(Duration, Instant)>,
     backlog: Duration,
     answered: Option<Instant>,
+    /// Since when a step is answered that comes in parts, and how much of it was.
+    part: Option<(Instant, Duration)>,
     /// Times per step, oldest first, and when they were taken.
     steps: VecDeque<(Instant, Duration)>,
     usual: Usual,
     way: Way,
+    trial: Trial,
     /// When the gate was last seen shut.
     shut: Option<Instant>,
-    slow: bool,
+    /// Since when it is slow.
+    slow: Option<Instant>,
     given_up: bool,
     /// Since when it has been too slow to be held.
     unheld: Option<Instant>,
@@ -121,11 +135,13 @@ impl SpeedWatch {
             fed: VecDeque::new(),
             backlog: Duration::ZERO,
             answered: None,
+            part: None,
             steps: VecDeque::new(),
             usual: Usual::default(),
             way: Way::default(),
+            trial: Trial::default(),
             shut: None,
-            slow: false,
+            slow: None,
             given_up: false,
             unheld: None,
             now: None,
@@ -136,6 +152,7 @@ impl SpeedWatch {
     pub(crate) fn fed(&mut self, ms: u64, now: Instant) {
         self.advance(now);
         let audio = Duration::from_millis(ms);
+        self.trial.fed(self.backlog.is_zero(), now);
         self.backlog += audio;
         let full = self.fed.len() == MOST_FEEDS;
         match self.fed.back_mut().filter(|_| full) {
@@ -147,11 +164,11 @@ impl SpeedWatch {
     /// The engine sent that much audio, in milliseconds. What it was not fed for does not count.
     pub(crate) fn answered(&mut self, ms: u64, now: Instant) {
         self.advance(now);
-        if self.gate() == Gate::Shut {
+        if self.gate() == Gate::Shut && !self.trial.is_on() {
             self.shut = Some(now);
         }
         let mut left = Duration::from_millis(ms).min(self.backlog);
-        if self.stands() {
+        if self.counts(now) {
             self.pace.answered(left, now);
         }
         self.backlog -= left;
@@ -172,9 +189,11 @@ impl SpeedWatch {
             self.note_step(audio, fed, now);
             self.way.answered(audio, now);
             // A backlog that is small because the gate was shut is not what the way there takes.
-            let shut = |at: Instant| now.saturating_duration_since(at) < SHUT;
-            if !self.shut.is_some_and(shut) {
+            if !self.was_shut(now, SHUT) && !self.trial.is_on() {
                 self.usual.note(self.backlog, now);
+            }
+            if let Some(found) = self.trial.answered(audio, now) {
+                self.learn_way(found);
             }
         }
         self.answered = Some(now);
@@ -190,12 +209,16 @@ impl SpeedWatch {
             self.unheld.get_or_insert(now);
         }
         let lasted = self.pace.stands_for(now) >= self.config.window / 2;
-        if !self.slow && factor < self.config.slow_below && lasted {
-            self.slow = true;
+        if self.slow.is_none() && factor < self.config.slow_below && lasted {
+            self.slow = Some(now);
             return Some(Change::Slow(self.figures(now)));
         }
-        if self.slow && factor >= self.config.recovered_above.max(self.config.slow_below) {
-            self.slow = false;
+        // One answer more or less in the window is no recovery.
+        let lasted =
+            |since: Instant| now.saturating_duration_since(since) >= self.config.window / 2;
+        let is_well = factor >= self.config.recovered_above.max(self.config.slow_below);
+        if is_well && self.slow.is_some_and(lasted) {
+            self.slow = None;
             return Some(Change::Recovered(self.figures(now)));
         }
         let end = self.unheld.zip(self.config.give_up_after);
@@ -210,6 +233,9 @@ impl SpeedWatch {
 
     /// Whether the engine may be fed.
     pub(crate) fn gate(&self) -> Gate {
+        if self.trial.waits() && !self.backlog.is_zero() {
+            return Gate::Trial;
+        }
         let (backlog, usual) = (self.backlog, self.usual() + self.way.jitter());
         // Mostly the first is enough, and it is asked with every frame.
         let is_allowed =
@@ -219,7 +245,7 @@ impl SpeedWatch {
 
     /// When [`Self::poll`] may have something to say though nothing was fed or answered.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let look = self.now.filter(|_| self.stands() || self.slow).map(|now| now + LOOK);
+        let look = self.now.filter(|_| self.stands() || self.slow.is_some()).map(|now| now + LOOK);
         let end = self.unheld.zip(self.config.give_up_after).filter(|_| !self.given_up);
         let end = end.and_then(|(since, after)| since.checked_add(after));
         look.into_iter().chain(end).min()
@@ -235,14 +261,38 @@ impl SpeedWatch {
         }
     }
 
+    /// Whether the gate was shut in the last `since`.
+    fn was_shut(&self, now: Instant, since: Duration) -> bool {
+        self.shut.is_some_and(|at| now.saturating_duration_since(at) < since)
+    }
+
     /// Whether more waits for the engine than it needs to be busy.
     fn stands(&self) -> bool {
         self.backlog > self.usual() + self.way.jitter() + STEP.min(self.config.max_backlog / 2)
     }
 
+    /// Whether time counts as such in which the engine has enough to do. A trial takes what waited
+    /// for it, and not its slowness.
+    fn counts(&self, now: Instant) -> bool {
+        self.stands() || self.trial.was_on(now, self.config.window)
+    }
+
     fn usual(&self) -> Duration {
-        let newest = self.usual.newest.map(|(_, least)| least);
-        self.usual.smallest.last().copied().or(newest).unwrap_or_default()
+        self.usual.backlog()
+    }
+
+    /// What two trials have found. If the way there and back has become longer, nothing was slow.
+    fn learn_way(&mut self, Found { took, way }: Found) {
+        let steps = took.as_micros() / STEP.as_micros();
+        let usual = STEP * u32::try_from(steps).unwrap_or(u32::MAX).min(MOST_STEPS_AWAY);
+        if usual > self.usual() && way >= LONG_WAY {
+            self.pace = Pace::new(self.config.window);
+            self.unheld = None;
+            self.trial = Trial::default();
+            self.usual = Usual::of(usual);
+        } else if usual < self.usual() {
+            self.usual = Usual::of(usual);
+        }
     }
 
     /// How much backlog is allowed beyond the usual: as much as is caught up with soon.
@@ -255,6 +305,12 @@ impl SpeedWatch {
 
     fn note_step(&mut self, audio: Duration, fed: Instant, now: Instant) {
         let began = self.answered.map_or(fed, |answered| answered.max(fed));
+        let (began, before) = self.part.take().unwrap_or((began, Duration::ZERO));
+        let audio = before + audio;
+        if audio < STEP {
+            self.part = Some((began, audio));
+            return;
+        }
         let took = now.saturating_duration_since(began);
         let step = took.mul_f64(STEP.as_secs_f64() / audio.as_secs_f64().max(0.001));
         if self.steps.len() == MOST_STEPS {
@@ -280,10 +336,16 @@ impl SpeedWatch {
     fn write_off(&mut self, now: Instant) {
         let last =
             self.fed.back().map(|(_, at)| self.answered.map_or(*at, |answered| answered.max(*at)));
-        let lost = last.is_some_and(|last| now.saturating_duration_since(last) >= LOST);
-        if lost && self.gate() == Gate::Shut {
-            self.fed.clear();
-            self.backlog = Duration::ZERO;
+        let lasts =
+            |time: Duration| last.is_some_and(|last| now.saturating_duration_since(last) >= time);
+        match self.gate() {
+            Gate::Shut if lasts(LOST) => {
+                self.fed.clear();
+                self.backlog = Duration::ZERO;
+                self.trial.abandon(now);
+            }
+            Gate::Trial if lasts(REST) => self.trial.abandon(now),
+            Gate::Open | Gate::Shut | Gate::Trial => {}
         }
     }
 
@@ -291,32 +353,9 @@ impl SpeedWatch {
         let now = self.now.map_or(now, |last| last.max(now));
         self.now = Some(now);
         self.write_off(now);
-        self.pace.advance(self.stands(), now);
-    }
-}
-
-/// The smallest backlogs of a call, one of each span.
-#[derive(Debug, Clone, Default)]
-struct Usual {
-    /// At most [`RECURS`], smallest first.
-    smallest: Vec<Duration>,
-    /// Since when the newest span lasts, and the smallest backlog in it.
-    newest: Option<(Instant, Duration)>,
-}
-
-impl Usual {
-    fn note(&mut self, backlog: Duration, now: Instant) {
-        match &mut self.newest {
-            Some((since, least)) if now.saturating_duration_since(*since) < SPAN => {
-                *least = backlog.min(*least);
-            }
-            Some(_) | None => {
-                let done = self.newest.replace((now, backlog));
-                self.smallest.extend(done.map(|(_, least)| least));
-                self.smallest.sort_unstable();
-                self.smallest.truncate(RECURS);
-            }
-        }
+        let counts = self.counts(now);
+        self.pace.advance(counts, now);
+        self.trial.advance(self.was_shut(now, SHUT_AGAIN), now);
     }
 }
 

@@ -48,7 +48,7 @@ fn table() -> String {
     let mut table = String::from(
         "From mouth to ear and back through an echo, 20 s each; links of 30 ms each way to\n\
          the carrier, 1 ms to the engine. Times in ms; jitter is each way, step the engine's\n\
-         per 80 ms. Depth is the carrier's buffer, dry how often it ran dry in speech.\n\n",
+         per 80 ms. Depth is the carrier's buffer, dry how often it ran dry while heard.\n\n",
     );
     let columns = ["jitter", "step", "p50", "p95", "lost", "depth", "max", "dry", "dry ms", "drop"];
     let header: Vec<String> = columns.iter().map(|column| format!("{column:>6}")).collect();

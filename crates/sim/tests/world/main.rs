@@ -2,6 +2,7 @@
 
 mod chaos;
 mod cushion;
+mod detour;
 mod hours;
 mod latency;
 mod measure;

@@ -230,8 +230,8 @@ stall: what stood still: the carrier's link up, down or both ways, the engine's 
   the engine. jit: jitter of the carrier's link, each way. loss: of the caller's frames,
   in percent. step: the engine's time for a frame, in percent of real time.
 p50, p95: lag from mouth to ear. heard: syllables that came back whole, in percent.
-depth: the carrier's buffer at its fullest. dry, for: how often it ran dry in speech, and
-  for how long in all.
+depth: the carrier's buffer at its fullest. dry, for: how often it ran dry while it was
+  heard, and for how long in all.
 Engine to caller: quiet: silence cut; press: time compressed; drop; clear: cleared as stale;
   made: concealed; stret: stretched; pad: silence added.
 Caller to engine: fill: made up; late: came too late or twice; quiet, press, drop as above;
@@ -297,11 +297,22 @@ fn left_of_the_stall(case: Case, usual: Duration, says: &Signal) -> Option<Strin
     (heard < HEARD).then(|| format!("{heard} % heard after it"))
 }
 
-/// Every stall of calls with that engine on links with some jitter, and with some loss too.
+/// Every stall of calls with that engine on links of every jitter and loss, some more than once.
 fn stalls(step: u64) -> impl Iterator<Item = Case> {
     Stalled::ALL.into_iter().flat_map(move |stalled| {
-        let case = |(seed, loss)| Case { seed, jitter: 20, loss, step, stalled };
-        [(SEEDS[0], 0), (SEEDS[1], 0), (SEEDS[2], 1)].map(case)
+        let case = |(seed, jitter, loss)| Case { seed, jitter, loss, step, stalled };
+        let [a, b, c] = SEEDS;
+        [
+            (a, 20, 0),
+            (b, 20, 0),
+            (c, 20, 1),
+            (a, 0, 0),
+            (b, 60, 5),
+            (c, 60, 1),
+            (a, 150, 0),
+            (b, 150, 1),
+        ]
+        .map(case)
     })
 }
 
@@ -310,10 +321,10 @@ fn check_stalls(says: &Signal) {
     // What an undisturbed call lags by depends on the engine and, through the jitter, on the seed.
     let bases: Vec<Case> =
         cases.iter().filter(|case| case.stalled == Stalled::Up).copied().collect();
-    let usual = in_parallel(&bases, |case| ((case.seed, case.step), case.usual_lag(says)));
-    let usual: BTreeMap<(u64, u64), Duration> = usual.into_iter().collect();
-    let faults =
-        faults(&cases, says, |case| left_of_the_stall(case, usual[&(case.seed, case.step)], says));
+    let key = |case: Case| (case.seed, case.jitter, case.step);
+    let usual = in_parallel(&bases, |case| (key(case), case.usual_lag(says)));
+    let usual: BTreeMap<_, Duration> = usual.into_iter().collect();
+    let faults = faults(&cases, says, |case| left_of_the_stall(case, usual[&key(case)], says));
     assert!(faults.is_empty(), "{} of {} calls:\n{}", faults.len(), cases.len(), faults.join("\n"));
 }
 
@@ -329,20 +340,30 @@ fn added_depth_is_gone_5_s_after_any_stall_in_a_monologue() {
 
 /// The greatest lag with an engine that is 5 % slower than real time.
 const SLOW_LAG: Duration = Duration::from_millis(600);
+/// The same where the carrier's link has a jitter of 150 ms each way, for which alone the fastest
+/// engine's lag is up to 655 ms; 5 % less of the talk is heard there.
+const SLOW_LAG_IN_JITTER: Duration = Duration::from_millis(780);
 /// Long enough for such an engine to fall behind by 3 s.
 const SLOW_LENGTH: Duration = Duration::from_secs(60);
 
 #[test]
 fn an_engine_at_105_percent_never_lags_by_more_than_600_ms() {
-    let cases =
-        SEEDS.map(|seed| Case { seed, jitter: 20, loss: 0, step: 105, stalled: Stalled::Nothing });
+    let slow =
+        |seed, jitter, loss| Case { seed, jitter, loss, step: 105, stalled: Stalled::Nothing };
+    let mut cases = SEEDS.map(|seed| slow(seed, 20, 0)).to_vec();
+    for jitter in JITTERS {
+        cases.extend(LOSSES.map(|loss| slow(SEED, jitter, loss)));
+    }
     let mut all = Vec::new();
     for says in [Signal::talk(), Signal::monologue()] {
         all.extend(faults(&cases, &says, |case| {
             let report = case.run_for(SLOW_LENGTH, &says);
             let most = report.lag_in(BEGINS..SLOW_LENGTH, 100)?;
             let heard = report.intelligible(BEGINS..SLOW_LENGTH - FADES);
-            let held = most <= SLOW_LAG && heard >= HEARD;
+            let shakes = case.jitter > 60;
+            let (bound, least) =
+                if shakes { (SLOW_LAG_IN_JITTER, HEARD - 5) } else { (SLOW_LAG, HEARD) };
+            let held = most <= bound && heard >= least;
             let held = held && report.reason() == Some(EndReason::CallerHungUp);
             (!held).then(|| format!("{most:?}, {heard} % heard, {:?}", report.reason()))
         }));

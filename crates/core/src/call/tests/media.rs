@@ -84,10 +84,9 @@ fn every_message_of_a_call_has_20_to_80_ms_in_whole_frames_and_so_have_its_last_
         let rest: usize = messages(&mut bench, format).iter().sum();
         // A packet of Opus is not sent before it is full.
         let packets = if format == Format::Opus { 80 } else { 0 };
-        assert!(
-            (queued - packets..=queued + 20 + packets).contains(&rest),
-            "{rest} ms of {queued} ms, {format:?}"
-        );
+        // What fills no frame is left out, and the word that breaks off rings out.
+        let (least, most) = (queued - packets - 20, queued + packets + 100);
+        assert!((least..=most).contains(&rest), "{rest} ms of {queued} ms, {format:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::line::{Line, voice};
 use super::*;
+use crate::audio::frame::FRAME;
 use crate::persona::StartSound;
 use crate::turns::{Duplex, Quantiles, Side, Sides, TurnEvent};
 
@@ -110,6 +111,66 @@ fn the_record_has_the_figures_of_the_talk_as_it_was_heard() {
         ..Duplex::default()
     };
     assert_eq!(line.bench.records()[0].duplex, expected);
+}
+
+/// When each stretch of the caller's began, as the call tells it.
+fn caller_began(line: &Line) -> Vec<Duration> {
+    let began = |event: &Event| {
+        if let Event::Turn(TurnEvent::Began { side: CALLER, at }) = event {
+            Some(*at)
+        } else {
+            None
+        }
+    };
+    line.bench.events().filter_map(began).collect()
+}
+
+/// The caller says nothing for so many times 80 ms, then something as often; the engine nothing.
+/// A frame of the caller's takes `each`.
+fn says_after(line: &mut Line, nothing: usize, something: usize, each: Duration) {
+    let voice = voice(20);
+    for n in 0..nothing + something {
+        for _ in 0..4 {
+            line.bench.now = line.bench.now + each - FRAME;
+            line.frame(if n < nothing { &[0; 160] } else { &voice });
+        }
+        line.says(vec![0; 640]);
+    }
+}
+
+#[test]
+fn what_a_caller_says_is_when_it_was_said_though_the_line_is_late_at_first() {
+    let mut line = Line::primes(StartSound::Silence);
+    let start = line.bench.now;
+    line.engine(engine::Event::Ready);
+    line.bench.pass(Duration::from_millis(1500));
+    says_after(&mut line, 20, 0, FRAME);
+    let said = ms(line.bench.now - start);
+    says_after(&mut line, 0, 10, FRAME);
+    says_after(&mut line, 20, 0, FRAME);
+    assert_eq!(caller_began(&line), [told((said, said)).0]);
+}
+
+#[test]
+fn what_a_caller_says_is_when_it_was_said_though_the_clocks_drift_apart() {
+    for micros in [19_980, 20_020] {
+        let mut line = Line::primes(StartSound::Silence);
+        let start = line.bench.now;
+        line.engine(engine::Event::Ready);
+        let mut said = Vec::new();
+        // For ten minutes: 0.6 s in the end.
+        for _ in 0..60 {
+            says_after(&mut line, 115, 0, Duration::from_micros(micros));
+            said.push(line.bench.now - start);
+            says_after(&mut line, 0, 10, Duration::from_micros(micros));
+        }
+        let told = caller_began(&line);
+        assert!(told.len() >= said.len() - 1, "{told:?}");
+        for (told, said) in told.into_iter().zip(said) {
+            let off = told.abs_diff(said + FRAME);
+            assert!(off <= Duration::from_millis(25), "{micros}: {told:?}, but said at {said:?}");
+        }
+    }
 }
 
 #[test]

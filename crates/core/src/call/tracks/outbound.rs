@@ -112,6 +112,7 @@ impl Outbound {
             return (0, Verdict::Play);
         };
         self.came += samples.len();
+        self.governor.set_replaced(self.clip.is_some());
         let length = ms(self.came, self.rate) - self.stats.in_ms;
         self.stats.in_ms += length;
         (length, self.governor.push(&samples, caller_speaks, now))

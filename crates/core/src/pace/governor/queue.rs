@@ -55,16 +55,6 @@ impl Queue {
         self.frames.pop_front()
     }
 
-    /// What fills no frame, filled up with silence, and how many samples that took.
-    pub(super) fn last(&mut self) -> Option<(Frame, u64)> {
-        let added = self.rate.frame_samples() - self.framer.pending();
-        if self.framer.pending() == 0 {
-            return None;
-        }
-        let frame = self.framer.push(&vec![0; added]).pop()?;
-        Some((frame, added as u64))
-    }
-
     /// Takes out at least that many of the oldest frames, in one piece that begins and ends where
     /// it is quietest; returns how many samples went.
     pub(super) fn cut(&mut self, frames: usize) -> u64 {

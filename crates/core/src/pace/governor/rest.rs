@@ -11,21 +11,20 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 impl Governor {
     /// The next frame of what is left, if the carrier should have it by now; call it until it gives
-    /// none. The last one is filled up with silence.
+    /// none. What fills no frame is left out, and where a word breaks off it rings out.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Frame> {
         if !self.has_room(self.depth.depth(now), AT_ONCE, now) {
             return None;
         }
-        let frame = self.queue.pop().or_else(|| {
-            let (frame, added) = self.queue.last()?;
-            self.totals.padded += added;
-            Some(frame)
-        })?;
-        Some(self.hand_over(frame, now))
+        if let Some(frame) = self.queue.pop() {
+            return Some(self.hand_over(frame, now));
+        }
+        self.totals.dropped += self.queue.clear() as u64;
+        self.is_speaking().then(|| self.rung_out(now))
     }
 
     /// When [`Self::take`] will next give a frame; none where nothing is left.
     pub(crate) fn rest_deadline(&self) -> Option<Instant> {
-        if self.queued().is_zero() { None } else { self.falls_to(AT_ONCE - REFILL) }
+        if self.is_idle() { None } else { self.falls_to(AT_ONCE - REFILL) }
     }
 }

@@ -14,6 +14,8 @@ struct Loop {
     way: f64,
     /// What each answer may take besides.
     jitter: f64,
+    /// In how many parts each answer comes.
+    parts: u64,
     /// From when to when the engine does nothing.
     stall: std::ops::Range<f64>,
     now: u64,
@@ -36,6 +38,7 @@ impl Loop {
             step: step * 80.0,
             way: 3.0,
             jitter: 0.0,
+            parts: 1,
             stall: 0.0..0.0,
             now: 0,
             free: 0.0,
@@ -70,6 +73,11 @@ impl Loop {
         }
     }
 
+    /// The engine is fed what it never answers.
+    fn feed_unanswered(&mut self, ms: u64) {
+        self.watch.fed(ms, self.start);
+    }
+
     /// Goes on for that many milliseconds.
     fn run(&mut self, ms: u64) {
         for _ in 0..ms {
@@ -77,7 +85,7 @@ impl Loop {
             let now = self.start + MS * self.now as u32;
             while self.answers.front().is_some_and(|at| *at <= self.now as f64) {
                 self.answers.pop_front();
-                self.watch.answered(80, now);
+                (0..self.parts).for_each(|_| self.watch.answered(80 / self.parts, now));
             }
             if self.now.is_multiple_of(20) {
                 self.waiting += 20;
@@ -101,6 +109,12 @@ impl Loop {
             Change::GiveUp(_) => "give up",
         };
         self.changes.iter().map(name).collect()
+    }
+}
+
+const fn speed_of(change: &Change) -> Speed {
+    match change {
+        Change::Slow(speed) | Change::Recovered(speed) | Change::GiveUp(speed) => *speed,
     }
 }
 
@@ -176,6 +190,68 @@ fn a_way_of_300_ms_is_not_slowness() {
         assert_eq!((engine.names().len(), engine.shed), (0, 0), "{step}");
         assert_eq!(engine.speed().real_time_factor, 1.0);
         assert!(engine.speed().usual >= MS * 240, "{:?}", engine.speed());
+    }
+}
+
+#[test]
+fn a_way_that_becomes_longer_is_not_slowness() {
+    for (step, longer) in [(0.4, 100.0), (0.4, 200.0), (0.9, 100.0), (0.9, 200.0), (0.9, 300.0)] {
+        let mut engine = Loop::new(step, Config::default());
+        engine.run(20_000);
+        engine.way += longer;
+        engine.run(8_000);
+        let before = engine.shed;
+        engine.run(52_000);
+        assert!(before <= 3500, "{step}, {longer}: {before} ms not fed");
+        assert_eq!(engine.shed, before, "{step}, {longer}: it is fed everything again");
+        assert!(!engine.names().contains(&"give up"), "{step}, {longer}: {:?}", engine.names());
+        assert_eq!(engine.speed().real_time_factor, 1.0, "{step}, {longer}");
+        engine.way -= longer;
+        engine.run(20_000);
+        assert_eq!(engine.shed, before, "{step}, {longer}: nor is a shorter one");
+        assert!(engine.speed().usual <= MS * 80, "{:?}", engine.speed());
+    }
+}
+
+#[test]
+fn an_engine_that_never_answers_all_is_not_waited_for() {
+    let mut engine = Loop::new(1.05, Config::default());
+    // Its first step is never answered.
+    engine.feed_unanswered(80);
+    engine.run(120_000);
+    assert_eq!(engine.names(), ["slow"]);
+    let factor = engine.changes.iter().map(|(_, change)| speed_of(change).real_time_factor);
+    assert!(factor.fold(1.0, f32::min) > 0.9, "{:?}", engine.changes);
+    let missed = engine.shed as f64 / 120_000.0;
+    assert!((missed - (1.0 - 1.0 / 1.05)).abs() <= 0.02, "{missed} of it not fed");
+}
+
+#[test]
+fn steps_that_are_answered_in_parts_are_no_longer_way() {
+    for step in [1.05, 1.3, 2.0] {
+        let mut whole = Loop::new(step, Config { give_up_after: None, ..Config::default() });
+        whole.run(60_000);
+        let mut halves = Loop::new(step, Config { give_up_after: None, ..Config::default() });
+        halves.parts = 2;
+        halves.run(60_000);
+        assert_eq!(halves.names(), whole.names(), "{step}");
+        assert_eq!(halves.speed().usual, whole.speed().usual, "{step}");
+        assert_eq!(halves.speed().step, whole.speed().step, "{step}");
+        assert!(halves.most_backlog <= whole.most_backlog + MS * 80, "{step}");
+    }
+}
+
+#[test]
+fn a_slow_engine_is_found_out_on_trial() {
+    for (step, most) in [(1.05, 480), (1.3, 560)] {
+        let mut engine = Loop::new(step, Config { give_up_after: None, ..Config::default() });
+        engine.run(20_000);
+        engine.way += 150.0;
+        engine.run(280_000);
+        let most = MS * (most + 160);
+        assert!(engine.most_backlog <= most, "{step}: {:?}", engine.most_backlog);
+        let missed = engine.shed as f64 / 300_000.0;
+        assert!((missed - (1.0 - 1.0 / step)).abs() <= 0.01, "{step}: {missed} of it not fed");
     }
 }
 

@@ -56,7 +56,15 @@ fn a_short_soak_finds_that_everything_is_given_back() {
         let soaked = json(&output);
         assert!(output.status.success(), "{}: {soaked:#}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(soaked["churned"]["calls"], 24);
-        assert_eq!(soaked["idle"]["files"], soaked["after_long"]["files"]);
+        let told = |when: &str, what: &str| soaked[when][what].as_u64();
+        assert!(told("after_long", "files") <= told("fresh", "files"), "{soaked:#}");
+        assert_eq!(
+            (told("during_long", "calls"), told("during_long", "slots")),
+            (Some(4), Some(4))
+        );
+        for zero in ["calls", "slots"] {
+            assert_eq!(told("after_long", zero), Some(0), "{soaked:#}");
+        }
     }
 }
 

@@ -129,6 +129,7 @@ pub(super) async fn hold(
     expect(load, limit, "when to stop", |word| matches!(word, Word::Measured)).await?;
     let (server_after, load_after) = (server.usage()?, load.usage()?);
     let seconds = before.elapsed().as_secs_f64();
+    let during = Holds { told: server.holds().await?.told, ..server_after.holds };
     let Word::Held(held) = load.word(ENDING).await? else {
         return Err(unexpected("how the calls went"));
     };
@@ -136,7 +137,7 @@ pub(super) async fn hold(
     Ok(Window {
         server: since(server_after, server_before),
         load: since(load_after, load_before),
-        during: server_after.holds,
+        during,
         seconds,
         held: *held,
     })
@@ -161,9 +162,11 @@ pub(super) async fn given_back(
     const LOOKS: u32 = 60;
     for _ in 0..LOOKS {
         let holds = server.holds().await?;
+        let told = |holds: Holds| holds.told.unwrap_or_default();
         let is_back = holds.files <= idle.files
             && holds.threads <= idle.threads
-            && (idle.tasks.is_none() || holds.tasks <= idle.tasks);
+            && told(holds).tasks <= told(idle).tasks
+            && (told(holds).calls, told(holds).slots) == (0, 0);
         if is_back && holds.resident_kb <= idle.resident_kb.saturating_add(kept_kb) {
             return Ok(holds);
         }

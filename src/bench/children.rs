@@ -14,7 +14,7 @@ use super::BenchError;
 use super::folder::Folder;
 use super::load::socket::get;
 use super::load::{Order, Word};
-use super::process::{Holds, Usage};
+use super::process::{Holds, Told, Usage};
 
 /// How long either may take to start.
 const STARTING: Duration = Duration::from_secs(60);
@@ -73,13 +73,13 @@ impl Server {
         Ok(Self { child, address, figures, complaints, _folder: None })
     }
 
-    /// What it holds, its tasks among it where its figures can be read.
+    /// What it holds, and what it tells of itself where its figures can be read.
     pub(super) async fn holds(&self) -> Result<Holds, BenchError> {
-        let tasks = match self.figures {
-            Some(at) => Some(tasks(at).await?),
+        let told = match self.figures {
+            Some(at) => Some(told(at).await?),
             None => None,
         };
-        Ok(Holds { tasks, ..self.usage()?.holds })
+        Ok(Holds { told, ..self.usage()?.holds })
     }
 
     /// How the process stands.
@@ -142,13 +142,22 @@ async fn listening(
     Err(silent("the server", "ended before it listened", &last))
 }
 
-/// The tasks of a server that tells its figures there.
-async fn tasks(figures: SocketAddr) -> Result<usize, BenchError> {
+/// What a server tells of itself in its figures there.
+async fn told(figures: SocketAddr) -> Result<Told, BenchError> {
     let text = timeout(STARTING, get(figures, "/metrics")).await;
     let text = text.ok().and_then(Result::ok).unwrap_or_default();
-    let number = text.lines().find_map(|line| line.strip_prefix("voice_bot_tasks "));
-    let number = number.and_then(|number| number.trim().parse::<f64>().ok());
-    number.map(|number| number as usize).ok_or_else(|| silent("the server", "tells no tasks", ""))
+    let sum = |name: &str| {
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        let of =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let lines = text.lines().filter(of).filter(|line| !line.contains("state=\"free\""));
+        lines.map(value).sum::<Option<f64>>().map(|sum| sum as usize)
+    };
+    let all = (sum("voice_bot_tasks"), sum("voice_bot_calls"), sum("voice_bot_engine_slots"));
+    match all {
+        (Some(tasks), Some(calls), Some(slots)) if tasks > 0 => Ok(Told { tasks, calls, slots }),
+        _ => Err(silent("the server", "tells no figures", &text)),
+    }
 }
 
 /// Reads the log to its end, so that it never blocks the server.

@@ -12,11 +12,17 @@ const TRIES: usize = 2;
 /// The search ends when good and bad are this close, as a share of the good.
 const CLOSE: f64 = 0.05;
 
-/// Whether every call was served in time.
+/// Whether every call was served in time: nothing was kept back, left out or broke off, and the
+/// load kept time itself.
 #[must_use]
 pub fn is_good(level: &Level) -> bool {
     let held = &level.held;
-    held.failed == 0 && held.inbound.p99_ms <= GOOD_P99_MS && held.outbound.p99_ms <= GOOD_P99_MS
+    let in_time = [held.inbound, held.outbound, held.lateness];
+    let faults = held.failed as u64 + held.unanswered + held.refused + held.underruns;
+    in_time.iter().all(|spread| spread.p99_ms <= GOOD_P99_MS)
+        && faults == 0
+        && held.behind_ms <= 0
+        && level.complaints == 0
 }
 
 /// The most calls found that are served in time, searched for from `plan.calls` on, and all that

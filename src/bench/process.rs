@@ -30,9 +30,20 @@ pub struct Holds {
     pub threads: usize,
     /// Open file descriptors.
     pub files: usize,
-    /// Tasks of its runtime, where it was asked for them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tasks: Option<usize>,
+    /// What it tells of itself, where it was asked.
+    #[serde(flatten)]
+    pub told: Option<Told>,
+}
+
+/// What a server tells of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// Tasks of its runtime.
+    pub tasks: usize,
+    /// Calls that run.
+    pub calls: usize,
+    /// Slots of engines that are not free.
+    pub slots: usize,
 }
 
 /// CPU time for each second of each call.
@@ -61,7 +72,7 @@ impl Usage {
             resident_kb: status.number("VmRSS:")?,
             threads: usize::try_from(status.number("Threads:")?).unwrap_or(usize::MAX),
             files: open_files(pid)?,
-            tasks: None,
+            told: None,
         };
         Ok(Self {
             at,

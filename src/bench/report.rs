@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::calls::Level;
 use super::limit::GOOD_P99_MS;
 use super::parts::Cost;
-use super::process::Holds;
+use super::process::{Holds, Told};
 use super::soak::Soaked;
 use super::watched::Watched;
 
@@ -161,7 +161,7 @@ pub fn limit(found: Option<usize>, threads: usize) -> String {
 #[must_use]
 pub fn soak(soaked: &Soaked) -> String {
     let mut text =
-        String::from("                    resident kB   threads   open files      tasks\n");
+        String::from("                    resident kB  threads  open files  tasks  calls  slots\n");
     for (when, holds) in [
         ("before any call", soaked.fresh),
         ("idle", soaked.idle),
@@ -169,11 +169,13 @@ pub fn soak(soaked: &Soaked) -> String {
         ("during long calls", soaked.during_long),
         ("after long calls", soaked.after_long),
     ] {
-        let Holds { resident_kb, threads, files, tasks } = holds;
-        let tasks = tasks.map_or_else(String::new, |tasks| tasks.to_string());
+        let Holds { resident_kb, threads, files, told } = holds;
+        let told = told.map_or_else(String::new, |Told { tasks, calls, slots }| {
+            format!("{tasks:>7}{calls:>7}{slots:>7}")
+        });
         line(
             &mut text,
-            format_args!("{when:<18} {resident_kb:>12} {threads:>9} {files:>12} {tasks:>10}"),
+            format_args!("{when:<18} {resident_kb:>12} {threads:>8} {files:>11}{told}"),
         );
     }
     let (churned, held) = (&soaked.churned, &soaked.held);
@@ -211,7 +213,7 @@ mod tests {
 
     fn level() -> Level {
         let cpu = Cpu { ms: 2.5, user_ms: 1.5, system_ms: 1.0, core_percent: 25.0 };
-        let holds = Holds { resident_kb: 20_000, threads: 3, files: 1210, tasks: None };
+        let holds = Holds { resident_kb: 20_000, threads: 3, files: 1210, told: None };
         Level {
             calls: 1000,
             seconds: 10.0,

@@ -22,7 +22,7 @@ const SHORT_CALL: Duration = Duration::from_secs(5);
 /// How long the allocator is left to settle.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Where the server tells how many tasks it has.
+/// Where the server tells how many tasks, calls and taken slots it has.
 const FIGURES: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n";
 
 /// How to soak.
@@ -46,7 +46,7 @@ pub struct Soak {
 pub struct Soaked {
     /// Before any call.
     pub fresh: Holds,
-    /// After as many short calls as run at once: what idle means from then on.
+    /// After as many short calls as run at once: what its memory is measured against from then on.
     pub idle: Holds,
     /// After the short calls.
     pub after_short: Holds,
@@ -67,19 +67,28 @@ impl Soaked {
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        for (when, holds) in [("short", self.after_short), ("long", self.after_long)] {
-            let mut more = |what: &str, idle: usize, now: usize| {
-                if now > idle {
-                    faults.push(format!("{now} {what} after the {when} calls, {idle} before"));
+        let fresh = self.fresh;
+        for (when, holds) in
+            [("first", self.idle), ("short", self.after_short), ("long", self.after_long)]
+        {
+            let (told, before) = (holds.told.unwrap_or_default(), fresh.told.unwrap_or_default());
+            let mut more = |what: &str, before: usize, now: usize| {
+                if now > before {
+                    faults.push(format!("{now} {what} after the {when} calls, {before} before"));
                 }
             };
-            more("open files", self.idle.files, holds.files);
-            more("threads", self.idle.threads, holds.threads);
-            more("tasks", self.idle.tasks.unwrap_or_default(), holds.tasks.unwrap_or_default());
+            more("open files", fresh.files, holds.files);
+            more("threads", fresh.threads, holds.threads);
+            more("tasks", before.tasks, told.tasks);
+            more("running calls", 0, told.calls);
+            more("taken slots", 0, told.slots);
             let grown = holds.resident_kb.saturating_sub(self.idle.resident_kb);
             if grown > GROWTH_KB {
                 faults.push(format!("{grown} kB more after the {when} calls, {GROWTH_KB} allowed"));
             }
+        }
+        if self.complaints > 0 {
+            faults.push(format!("{} warnings in the log", self.complaints));
         }
         let failed = self.churned.failed + self.held.failed;
         if failed > 0 {
@@ -152,4 +161,46 @@ async fn churn(
         return Err(unexpected("how the short calls went"));
     };
     Ok(churned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::process::Told;
+
+    fn holds(resident_kb: u64, files: usize, calls: usize) -> Holds {
+        let told = Some(Told { tasks: 10, calls, slots: calls });
+        Holds { resident_kb, threads: 7, files, told }
+    }
+
+    fn soaked() -> Soaked {
+        Soaked {
+            fresh: holds(40_000, 20, 0),
+            idle: holds(45_000, 20, 0),
+            after_short: holds(46_000, 20, 0),
+            during_long: holds(60_000, 120, 50),
+            after_long: holds(46_000, 20, 0),
+            churned: Churned::default(),
+            held: Held::default(),
+            complaints: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_kept_after_the_first_calls_or_the_last_is_a_fault_and_so_is_a_warning() {
+        assert_eq!(soaked().faults(), [""; 0]);
+        let leaks: [fn(&mut Soaked); 6] = [
+            |soaked| soaked.idle.files = 21,
+            |soaked| soaked.after_short.threads = 8,
+            |soaked| soaked.after_long = holds(46_000, 20, 1),
+            |soaked| soaked.after_long.resident_kb += 2 * GROWTH_KB,
+            |soaked| soaked.complaints = 1,
+            |soaked| soaked.churned.failed = 1,
+        ];
+        for leak in leaks {
+            let mut soaked = soaked();
+            leak(&mut soaked);
+            assert!(!soaked.faults().is_empty(), "{soaked:?}");
+        }
+    }
 }

@@ -81,8 +81,9 @@ struct All {
     /// Worker threads of the server; 0 for as many as there are cores
     #[arg(long, default_value_t = 0, value_parser = threads)]
     server_threads: usize,
-    /// Look for the most calls for which 99 of 100 delays stay within 5 ms each way, from the last
-    /// of --calls on; with --server-threads 1 that is what a core holds
+    /// Look for the most calls for which 99 of 100 delays stay within 5 ms each way and nothing is
+    /// late or breaks off, from the last of --calls on; with --server-threads 1 that is what a core
+    /// holds
     #[arg(long)]
     find_limit: bool,
     /// Print the figures as JSON

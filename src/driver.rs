@@ -8,10 +8,11 @@ mod scribe;
 mod teller;
 
 use std::collections::VecDeque;
-use std::future;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Sleep, sleep_until};
 use tracing::{trace, warn};
 use voice_bot_core::call::{Act, Call, Control, Event, Input, Output, Snapshot};
 use voice_bot_core::id::CallId;
@@ -162,10 +163,12 @@ impl Driver {
 
     /// Runs the call to its end.
     pub async fn run(mut self) -> CallRecord {
+        // One timer for the whole call: a later deadline costs it next to nothing.
+        let mut alarm = Box::pin(sleep_until(self.began.into()));
         loop {
             match self.obey() {
                 Obeyed::Until(deadline) => {
-                    let input = self.next_input(deadline).await;
+                    let input = self.next_input(deadline, alarm.as_mut()).await;
                     trace!(input = ?Pii(&input), "input");
                     let now = now();
                     if let Some(tape) = &mut self.tape {
@@ -307,13 +310,18 @@ impl Driver {
 
     /// What happens next. Deadlines come first, so that a flood on one leg cannot starve them; the
     /// runtime's own budget for channels makes a busy call give way to others.
-    async fn next_input(&mut self, deadline: Option<Instant>) -> Input {
+    async fn next_input(&mut self, deadline: Option<Instant>, mut alarm: Pin<&mut Sleep>) -> Input {
         if let Some(control) = self.own.pop_front() {
             return Input::Control(control);
         }
+        if let Some(deadline) = deadline.map(tokio::time::Instant::from)
+            && deadline != alarm.deadline()
+        {
+            alarm.as_mut().reset(deadline);
+        }
         tokio::select! {
             biased;
-            () = sleep_until(deadline) => Input::Timeout,
+            () = alarm, if deadline.is_some() => Input::Timeout,
             Some(order) = self.orders.recv() => match order {
                 Order::Control(control) => Input::Control(control),
                 Order::Caller(port) => {
@@ -353,13 +361,6 @@ enum Obeyed {
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => future::pending().await,
-    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,9 @@ pub struct Level {
 /// # Errors
 /// [`BenchError`] when a process cannot be started or breaks off.
 pub async fn measure(plan: Plan) -> Result<Level, BenchError> {
-    let floor_before = floor_of(plan.calls, Pace::RealTime).await?;
+    // As long as the calls, and around them: other machines on the same host come and go.
+    let pace = Pace::RealTime(plan.measure / 2);
+    let floor_before = floor_of(plan.calls, pace).await?;
     let mut load = Load::start(plan.calls).await?;
     let server = Server::start(&load.engines, plan.threads, "").await?;
     sleep(SETTLE).await;
@@ -81,7 +83,7 @@ pub async fn measure(plan: Plan) -> Result<Level, BenchError> {
     let after = given_back(&server, idle, u64::MAX).await?;
     let complaints = server.complaints();
     drop((server, load));
-    let floor_ms = f64::midpoint(floor_before, floor_of(plan.calls, Pace::RealTime).await?);
+    let floor_ms = f64::midpoint(floor_before, floor_of(plan.calls, pace).await?);
     let flat_out_ms = floor_of(plan.calls, Pace::FlatOut).await?;
     let grown = during.resident_kb.saturating_sub(idle.resident_kb);
     Ok(Level {

@@ -14,9 +14,8 @@ use super::process::own_thread_ns;
 const ENOUGH: f64 = 1.0;
 /// What a second of a call costs about, in seconds: only to choose how long to measure.
 const GUESS: f64 = 0.002;
-/// How long a measurement in real time takes, in seconds, and that of the waiting alone.
-const REAL_TIME: usize = 5;
-const WAITING: usize = 2;
+/// Seconds that a measurement in real time takes at least, and at most.
+const REAL_TIME: (u64, u64) = (5, 15);
 /// How often a call has its turn before it is measured.
 const WARM_UP: usize = 50;
 
@@ -24,8 +23,8 @@ const WARM_UP: usize = 50;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// As calls do, spread over each 20 ms: between two of them the processor does nothing, and
-    /// slows down and forgets as it does under real calls.
-    RealTime,
+    /// slows down and forgets as it does under real calls. Takes about so long, 5 s to 15.
+    RealTime(Duration),
     /// Without a pause.
     FlatOut,
 }
@@ -40,7 +39,7 @@ pub enum Pace {
 /// [`BenchError`] where the codec or `/proc` fails.
 pub fn measure(calls: usize, pace: Pace) -> Result<f64, BenchError> {
     let seconds = match pace {
-        Pace::RealTime => REAL_TIME,
+        Pace::RealTime(about) => about.as_secs().clamp(REAL_TIME.0, REAL_TIME.1) as usize,
         Pace::FlatOut => (ENOUGH / GUESS / calls.max(1) as f64).clamp(1.0, 120.0).ceil() as usize,
     };
     let mut lines = (0..calls).map(Line::new).collect::<Result<Vec<_>, _>>()?;
@@ -52,7 +51,7 @@ pub fn measure(calls: usize, pace: Pace) -> Result<f64, BenchError> {
     let work = |line: &mut Line, tick| line.tick(tick, &frames, &packets);
     let used = take_turns(&mut lines, seconds, pace, work)?;
     let waited = match pace {
-        Pace::RealTime => take_turns(&mut lines, WAITING, pace, |_, _| Ok(()))?,
+        Pace::RealTime(_) => take_turns(&mut lines, seconds / 2, pace, |_, _| Ok(()))?,
         Pace::FlatOut => 0.0,
     };
     Ok((used - waited) / calls.max(1) as f64)
@@ -73,7 +72,7 @@ fn take_turns(
             begun = own_thread_ns()?;
         }
         for (index, line) in (0..).zip(&mut *lines) {
-            if pace == Pace::RealTime {
+            if pace != Pace::FlatOut {
                 wait_for(start + FRAME * tick as u32 + FRAME * index / count);
             }
             work(line, tick)?;

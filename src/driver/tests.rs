@@ -1,5 +1,6 @@
 //! Calls between two ports that a test holds the far ends of.
 
+use std::future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 

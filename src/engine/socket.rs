@@ -250,10 +250,11 @@ fn basic_authorization(url: &Url) -> Option<String> {
     (!user.is_empty() || !password.is_empty()).then(|| format!("Basic {credentials}"))
 }
 
-/// The library's default read buffer of 128 KiB is cleared on every read and kept per connection.
+/// The library clears what is free of its read buffer, of 128 KiB unless told otherwise, whenever
+/// it looks whether something has come.
 fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(4096)
+        .read_buffer_size(1024)
         .write_buffer_size(0)
         .max_write_buffer_size(MAX_UNSENT)
         .max_message_size(Some(MAX_MESSAGE))

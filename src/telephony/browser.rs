@@ -20,7 +20,7 @@ use voice_bot_core::persona::Persona;
 use voice_bot_core::pool::Admission;
 use voice_bot_core::wire::browser::{self, RATE, Told};
 
-use super::socket::{BUFFER_BYTES, COMMANDS, EVENTS, Reporter, UNSENT_BYTES, close, send};
+use super::socket::{COMMANDS, EVENTS, READ_BYTES, Reporter, UNSENT_BYTES, close, send};
 use super::{announcement, random_name};
 use crate::config::{Personas, SayConfig, Variables};
 use crate::live::Live;
@@ -78,7 +78,7 @@ async fn talk(
     request
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
-        .read_buffer_size(BUFFER_BYTES)
+        .read_buffer_size(READ_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(UNSENT_BYTES)
         .on_upgrade(|socket| desk.serve(socket, asked))

@@ -15,8 +15,11 @@ pub(super) const EVENTS: usize = 256;
 pub(super) const COMMANDS: usize = 128;
 /// What may pile up towards a peer that does not read, in bytes: some seconds of audio.
 pub(super) const UNSENT_BYTES: usize = 256 * 1024;
-/// Read and write buffers, in bytes: several messages, and little for an idle call.
-pub(super) const BUFFER_BYTES: usize = 4 * 1024;
+/// The buffer that is read into, in bytes: two messages. The library clears what is free of it
+/// whenever it looks whether something has come.
+pub(super) const READ_BYTES: usize = 1024;
+/// What is gathered before it is written, in bytes: more than sound and its mark take.
+pub(super) const WRITE_BYTES: usize = 4 * 1024;
 /// How long one message may take to be written.
 pub(super) const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// Places for marks and keys that audio and faults leave free.

@@ -18,7 +18,7 @@ use super::tickets::Admission;
 use super::webhook::call_id;
 use crate::port::{CallerPort, FarEnd};
 use crate::telephony::socket::{
-    BUFFER_BYTES, COMMANDS, EVENTS, Reporter, UNSENT_BYTES, WRITE_DEADLINE, close,
+    COMMANDS, EVENTS, READ_BYTES, Reporter, UNSENT_BYTES, WRITE_BYTES, WRITE_DEADLINE, close,
 };
 
 /// Longest message accepted, in bytes; Twilio's own are below one thousand.
@@ -67,8 +67,8 @@ fn open(
     request
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
         .max_write_buffer_size(UNSENT_BYTES)
         .on_upgrade(|socket| serve(socket, line, admission))
 }

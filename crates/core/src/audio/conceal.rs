@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::frame::{Frame, Rate};
+use super::level::peak;
 use super::overlap::{LONGEST_PERIOD, cross_fade, fade_into, samples_in, scaled, similarity};
 use super::prediction::{self, ORDER};
 
@@ -208,7 +209,7 @@ fn onset(history: &[i16], period: usize, length: usize) -> Vec<i64> {
 }
 
 fn is_audible(samples: &[i16]) -> bool {
-    samples.iter().any(|sample| sample.unsigned_abs() >= AUDIBLE)
+    peak(samples) >= AUDIBLE
 }
 
 fn largest_step(samples: &[i16]) -> i64 {

@@ -35,6 +35,10 @@ pub(super) struct Transit {
     frame: i64,
     slots: VecDeque<Slot>,
     late: [u32; BINS],
+    /// Of all that is counted in `late`.
+    pieces: u32,
+    fastest: Option<i64>,
+    usual: i64,
 }
 
 impl Transit {
@@ -44,6 +48,9 @@ impl Transit {
             frame: rate.frame_samples() as i64,
             slots: VecDeque::new(),
             late: [0; BINS],
+            pieces: 0,
+            fastest: None,
+            usual: i64::from(rate.hz()) / STEPS_A_SECOND,
         }
     }
 
@@ -68,8 +75,11 @@ impl Transit {
             if slot.late[bin] < u16::MAX {
                 slot.late[bin] += 1;
                 self.late[bin] += 1;
+                self.pieces += 1;
             }
         }
+        self.fastest = Some(self.fastest.map_or(transit, |fastest| fastest.min(transit)));
+        self.usual = self.latest_usual();
     }
 
     fn next_slot(&mut self, slot: Slot) {
@@ -78,13 +88,15 @@ impl Transit {
         {
             let counts = self.late.iter_mut().zip(oldest.late);
             counts.for_each(|(all, gone)| *all -= u32::from(gone));
+            self.pieces -= oldest.late.iter().copied().map(u32::from).sum::<u32>();
         }
         self.slots.push_back(slot);
+        self.fastest = self.slots.iter().map(|slot| slot.fastest).min();
     }
 
     /// The fastest transit that is remembered; none before the first arrival.
-    pub(super) fn fastest(&self) -> Option<i64> {
-        self.slots.iter().map(|slot| slot.fastest).min()
+    pub(super) const fn fastest(&self) -> Option<i64> {
+        self.fastest
     }
 
     /// The fastest transit as it was known some ten seconds ago.
@@ -94,12 +106,15 @@ impl Transit {
 
     /// How much later than the fastest audio usually is: as late as 19 in 20 pieces are at most, or
     /// as late as all have been of late. Bounded by 400 ms.
-    pub(super) fn usual(&self) -> i64 {
-        let total: u32 = self.late.iter().sum();
+    pub(super) const fn usual(&self) -> i64 {
+        self.usual
+    }
+
+    fn latest_usual(&self) -> i64 {
         let mut later = 0;
         let within = |(_, count): &(usize, &u32)| {
             later += **count;
-            later * 20 > total
+            later * 20 > self.pieces
         };
         let top = self.late.iter().enumerate().rev().find(within).map_or(0, |(bin, _)| bin);
         let quantile = (top as i64 + 1) * self.hz / STEPS_A_SECOND;

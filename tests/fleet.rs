@@ -251,7 +251,7 @@ async fn a_configuration_that_is_read_again_moves_new_calls_and_leaves_running_o
     let (first, second) = (demo(quick(Behaviour::Tone)).await, demo(quick(Behaviour::Tone)).await);
     let folder = Folder::new(&first, "");
     let site = folder.open().await;
-    let running = site.call(Duration::from_secs(3));
+    let running = site.call(Duration::from_secs(6));
     site.are(&[EngineState::Busy]).await;
 
     folder.write("[engine]\nurls = []\n");

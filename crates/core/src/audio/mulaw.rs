@@ -15,6 +15,9 @@ const BIAS: u16 = 33;
 /// The largest biased magnitude that a code can express, in 14 bit units.
 const CLIP: u16 = 0x1fff;
 
+/// The exponent of the smallest biased magnitude as a float has it, in front of four bits of step.
+const FIRST_SEGMENT: u32 = (127 + BIAS.ilog2()) << 4;
+
 static DECODED: [i16; 256] = decode_table();
 
 /// The 16 bit sample that a code stands for: the middle of its interval, -32124 to 32124.
@@ -31,9 +34,10 @@ pub const fn encode(sample: i16) -> u8 {
         if sample < 0 { (0, !sample as u16) } else { (POSITIVE, sample as u16) };
     let biased = (magnitude >> 2) + BIAS;
     let biased = if biased > CLIP { CLIP } else { biased };
-    let segment = biased.ilog2() - 5;
-    let step = (biased >> (segment + 1)) & 0x0f;
-    sign | (!((segment << 4) as u8 | step as u8) & 0x7f)
+    // A code is a small float: three bits of exponent, the segment, and four of what follows the
+    // leading one, the step. As a float it has both side by side, for many samples at once.
+    let exponent_and_step = (biased as f32).to_bits() >> (f32::MANTISSA_DIGITS - 1 - 4);
+    sign | (!(exponent_and_step - FIRST_SEGMENT) as u8 & 0x7f)
 }
 
 /// The samples of many codes, in order.

@@ -75,17 +75,11 @@ def tone_db(signal, hz, rate=RATE):
     return float(20 * np.log10(np.hypot(*parts) + 1e-9))
 
 
-def loudest_db(signal, below_hz):
-    """Peak level of the strongest sine below a frequency, dB."""
+def loudest_db(signal):
+    """Peak level of the strongest sine, dB."""
     window = np.hanning(len(signal))
     spectrum = np.abs(np.fft.rfft(signal * window, 8 * len(signal)))
-    spectrum = spectrum[:int(below_hz * 8 * len(signal) / RATE)]
     return float(20 * np.log10(2 * spectrum.max() / window.sum() + 1e-9))
-
-
-def folded_hz(hz):
-    """Where a tone above half the rate would be heard if nothing kept it away."""
-    return abs((hz + RATE / 2) % RATE - RATE / 2)
 
 
 # Lag

@@ -1,8 +1,12 @@
-//! Opus (RFC 6716) by libopus: the only file that knows the codec's library.
+//! Opus (RFC 6716) by libopus: the only module that knows the codec's library.
+
+mod decoder;
+mod low_pass;
 
 use opus::{Application, Bandwidth, Bitrate, Channels, ErrorCode, Repacketizer, packet};
 
 use super::frame::{FRAME_MS, Frame, Rate};
+pub use decoder::{Decoder, StereoDecoder};
 
 /// Frames that [`Encoder`] joins into one packet: 80 ms, one frame of the speech model.
 pub const PACKET_FRAMES: usize = 4;
@@ -272,93 +276,6 @@ impl StereoEncoder {
             return Err(OpusError::Length { samples: samples.len(), wanted: 2 * self.samples });
         }
         Ok(self.encoder.encode_vec(samples, 3 * FRAME_BYTES)?)
-    }
-}
-
-/// Decodes packets of any bandwidth and either channel count to mono PCM at one rate.
-///
-/// libopus leaves out what the rate cannot hold, so that no resampler need follow.
-#[derive(Debug)]
-pub struct Decoder {
-    rate: Rate,
-    decoder: opus::Decoder,
-}
-
-impl Decoder {
-    /// A decoder to `rate`, at the beginning of a stream.
-    ///
-    /// # Errors
-    /// [`OpusError::Library`] without memory.
-    pub fn new(rate: Rate) -> Result<Self, OpusError> {
-        let decoder = opus::Decoder::new(rate.hz(), Channels::Mono)?;
-        Ok(Self { rate, decoder })
-    }
-
-    /// The samples of one packet of up to 120 ms, as many as it lasts.
-    ///
-    /// # Errors
-    /// [`OpusError::Empty`] or [`OpusError::Malformed`]; the stream can go on with the next packet.
-    pub fn decode(&mut self, packet: &[u8]) -> Result<Vec<i16>, OpusError> {
-        if packet.is_empty() {
-            return Err(OpusError::Empty);
-        }
-        let frames = (MAX_PACKET_MS / FRAME_MS) as usize;
-        let mut samples = vec![0; frames * self.rate.frame_samples()];
-        let decoded = self.decoder.decode(packet, &mut samples, false);
-        let count = decoded.map_err(|error| unreadable(&error, packet))?;
-        samples.truncate(count);
-        Ok(samples)
-    }
-
-    /// Makes up that many frames for ones that got lost. A long loss goes over to background noise
-    /// such as was heard before it.
-    ///
-    /// # Errors
-    /// [`OpusError::TooLong`] for more than [`MAX_CONCEALED_FRAMES`].
-    pub fn conceal(&mut self, frames: usize) -> Result<Vec<i16>, OpusError> {
-        if frames > MAX_CONCEALED_FRAMES {
-            return Err(OpusError::TooLong { frames });
-        }
-        let mut samples = vec![0; frames * self.rate.frame_samples()];
-        for frame in samples.chunks_exact_mut(self.rate.frame_samples()) {
-            // No packet at all is libopus' word for a lost one.
-            self.decoder.decode(&[], frame, false)?;
-        }
-        Ok(samples)
-    }
-}
-
-/// Decodes packets to both channels at one rate; a mono packet is on either.
-#[derive(Debug)]
-pub struct StereoDecoder {
-    rate: Rate,
-    decoder: opus::Decoder,
-}
-
-impl StereoDecoder {
-    /// A decoder to `rate`, at the beginning of a stream.
-    ///
-    /// # Errors
-    /// [`OpusError::Library`] without memory.
-    pub fn new(rate: Rate) -> Result<Self, OpusError> {
-        let decoder = opus::Decoder::new(rate.hz(), Channels::Stereo)?;
-        Ok(Self { rate, decoder })
-    }
-
-    /// The samples of one packet of up to 120 ms, left and right by turns.
-    ///
-    /// # Errors
-    /// [`OpusError::Empty`] or [`OpusError::Malformed`]; the stream can go on with the next packet.
-    pub fn decode(&mut self, packet: &[u8]) -> Result<Vec<i16>, OpusError> {
-        if packet.is_empty() {
-            return Err(OpusError::Empty);
-        }
-        let frames = (MAX_PACKET_MS / FRAME_MS) as usize;
-        let mut samples = vec![0; 2 * frames * self.rate.frame_samples()];
-        let decoded = self.decoder.decode(packet, &mut samples, false);
-        let count = decoded.map_err(|error| unreadable(&error, packet))?;
-        samples.truncate(2 * count);
-        Ok(samples)
     }
 }
 

@@ -49,9 +49,10 @@ fn extremes(points: &[Lag], said: std::ops::Range<Duration>) -> (Duration, Durat
 #[test]
 fn the_curve_of_a_plain_call_is_flat_and_is_the_sum_of_its_parts() {
     // Four links, 80 ms to fill a packet, 80 ms in the echo, 11.5 ms in the engine, two codecs of
-    // 6.5 ms, 20 ms in hand against jitter; and up to 20 ms until the carrier's next tick.
+    // 6.5 ms and a filter of 2, 20 ms in hand against jitter; and up to 20 ms until the carrier's
+    // next tick.
     let parts =
-        2 * LINK + 2 * NEAR + Duration::from_micros(80_000 + 80_000 + 11_500 + 13_000 + 20_000);
+        2 * LINK + 2 * NEAR + Duration::from_micros(80_000 + 80_000 + 11_500 + 15_000 + 20_000);
     for says in [Signal::talk(), Signal::monologue()] {
         let report = run(scenario(says));
         let said = BEGINS..LENGTH - ms(1000);

@@ -41,11 +41,11 @@ fn a_plain_call_is_heard_both_ways_without_a_fault() {
     assert_eq!((report.carrier.underruns, report.carrier.overflow_ms), (0, 0));
 
     // Four links, 80 ms to fill a packet, 80 ms in the echo, 11.5 ms in the engine, 20 ms in hand
-    // against jitter, up to 20 ms until the carrier's next tick, and up to 15 ms in the codecs.
+    // against jitter, up to 20 ms until the carrier's next tick, and up to 17 ms in the codecs.
     let parts = 2 * LINK + Duration::from_millis(2 + 80 + 80 + 11 + 20);
     let echoes: Option<Vec<Duration>> = report.echoes().into_iter().collect();
     let echoes = echoes.expect("every beep comes back");
     assert!(echoes.len() >= 14, "{}", echoes.len());
     let [first, last] = [1, 100].map(|percent| percentile(&echoes, percent).unwrap());
-    assert!(first >= parts && last <= parts + Duration::from_millis(36), "{first:?} to {last:?}");
+    assert!(first >= parts && last <= parts + Duration::from_millis(38), "{first:?} to {last:?}");
 }

@@ -107,8 +107,12 @@ impl Call {
     /// Sends the engine what is due.
     fn feed(&mut self, now: Instant) {
         loop {
-            let gate = self.speed.as_ref().map_or(Gate::Open, SpeedWatch::gate);
             let Some(inbound) = &mut self.inbound else { return };
+            let pending = Duration::from_millis(inbound.stats.out_ms.saturating_sub(self.fed_ms));
+            let gate = match &mut self.speed {
+                Some(speed) => speed.gate_for(pending, inbound.usual_lateness(), now),
+                None => Gate::Open,
+            };
             match inbound.pop(now, gate) {
                 Ok(Some(audio)) => self.feed_engine(audio, now),
                 Ok(None) => break,

@@ -170,6 +170,12 @@ impl InputClock {
         self.tally.counters(self.rate)
     }
 
+    /// How much later than the fastest of it the caller's audio usually comes.
+    pub(crate) fn usual_lateness(&self) -> Duration {
+        let samples = self.transit.usual().unsigned_abs();
+        Duration::from_micros(samples * 1_000_000 / u64::from(self.rate.hz()))
+    }
+
     /// How much audio waits here.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> Duration {

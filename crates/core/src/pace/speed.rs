@@ -2,6 +2,7 @@
 //! answered.
 
 mod pace;
+mod steps;
 mod trial;
 mod usual;
 mod way;
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::clock::Gate;
+use crate::audio::frame::FRAME;
 use pace::Pace;
+use steps::Steps;
 use trial::{Found, Trial};
 use usual::Usual;
 use way::Way;
@@ -27,8 +30,6 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 /// Most feeds that are remembered as unanswered; further ones are counted with the newest.
 const MOST_FEEDS: usize = 1024;
-/// Most step times that are remembered.
-const MOST_STEPS: usize = 128;
 /// Steps that the way there and back may take at most.
 const MOST_STEPS_AWAY: u32 = 12;
 /// What is shorter than this is no long way.
@@ -109,10 +110,9 @@ pub(crate) struct SpeedWatch {
     fed: VecDeque<(Duration, Instant)>,
     backlog: Duration,
     answered: Option<Instant>,
-    /// Since when a step is answered that comes in parts, and how much of it was.
-    part: Option<(Instant, Duration)>,
-    /// Times per step, oldest first, and when they were taken.
-    steps: VecDeque<(Instant, Duration)>,
+    steps: Steps,
+    /// What a step took in the last trial, the way left out.
+    own_step: Option<Duration>,
     usual: Usual,
     way: Way,
     trial: Trial,
@@ -135,8 +135,8 @@ impl SpeedWatch {
             fed: VecDeque::new(),
             backlog: Duration::ZERO,
             answered: None,
-            part: None,
-            steps: VecDeque::new(),
+            steps: Steps::default(),
+            own_step: None,
             usual: Usual::default(),
             way: Way::default(),
             trial: Trial::default(),
@@ -186,7 +186,8 @@ impl SpeedWatch {
             }
         }
         if let Some(fed) = oldest {
-            self.note_step(audio, fed, now);
+            let began = self.answered.map_or(fed, |answered| answered.max(fed));
+            self.steps.answered(audio, began, now, self.config.window);
             self.way.answered(audio, now);
             // A backlog that is small because the gate was shut is not what the way there takes.
             if !self.was_shut(now, SHUT) && !self.trial.is_on() {
@@ -243,6 +244,32 @@ impl SpeedWatch {
         if is_allowed { Gate::Open } else { Gate::Shut }
     }
 
+    /// The same for the next frame, of whose packet so much is there already. An engine slower than
+    /// real time is not fed a packet that would wait for it: what the caller says by then is newer.
+    /// Half as much as the caller's audio is usually `late` may wait, lest the engine run dry.
+    pub(crate) fn gate_for(&mut self, pending: Duration, late: Duration, now: Instant) -> Gate {
+        let gate = self.gate();
+        let most = FRAME + self.way.jitter() + late / 2;
+        if gate == Gate::Open && self.wait(pending, now) > most {
+            self.shut = Some(now);
+            return Gate::Shut;
+        }
+        gate
+    }
+
+    /// How long a packet, of which so much is there before the next frame, will wait for an engine
+    /// that a trial has found to be slower than real time; nothing for any other.
+    fn wait(&self, pending: Duration, now: Instant) -> Duration {
+        let slow = |step: &Duration| step.mul_f32(self.config.recovered_above) > STEP;
+        let found = self.own_step.filter(slow);
+        // It may have become faster since.
+        let step = found.and_then(|own| Some(own.min(self.steps.median()?))).filter(slow);
+        let Some(((_, fed), step)) = self.fed.front().zip(step) else { return Duration::ZERO };
+        let began = self.answered.map_or(*fed, |answered| answered.max(*fed));
+        let free = began + step.mul_f64(self.backlog.as_secs_f64() / STEP.as_secs_f64());
+        free.saturating_duration_since(now + STEP.saturating_sub(pending + FRAME))
+    }
+
     /// When [`Self::poll`] may have something to say though nothing was fed or answered.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let look = self.now.filter(|_| self.stands() || self.slow.is_some()).map(|now| now + LOOK);
@@ -255,7 +282,7 @@ impl SpeedWatch {
     pub(crate) fn figures(&self, now: Instant) -> Speed {
         Speed {
             real_time_factor: self.pace.factor(now),
-            step: self.step(),
+            step: self.steps.median(),
             backlog: self.backlog,
             usual: self.usual(),
         }
@@ -283,6 +310,8 @@ impl SpeedWatch {
 
     /// What two trials have found. If the way there and back has become longer, nothing was slow.
     fn learn_way(&mut self, Found { took, way }: Found) {
+        // Of one that is far away it cannot be told when it began.
+        self.own_step = (way < LONG_WAY).then(|| took.saturating_sub(way));
         let steps = took.as_micros() / STEP.as_micros();
         let usual = STEP * u32::try_from(steps).unwrap_or(u32::MAX).min(MOST_STEPS_AWAY);
         if usual > self.usual() && way >= LONG_WAY {
@@ -297,38 +326,12 @@ impl SpeedWatch {
 
     /// How much backlog is allowed beyond the usual: as much as is caught up with soon.
     fn allowed(&self) -> Duration {
-        let Some(step) = self.step() else { return MOST_ALLOWED.max(self.config.max_backlog) };
+        let Some(step) = self.steps.median() else {
+            return MOST_ALLOWED.max(self.config.max_backlog);
+        };
         let spare = STEP.as_secs_f64() / step.as_secs_f64().max(0.001) - 1.0;
         let soon = CATCH_UP.mul_f64(spare.max(0.0)).min(MOST_ALLOWED);
         soon.max(self.config.max_backlog)
-    }
-
-    fn note_step(&mut self, audio: Duration, fed: Instant, now: Instant) {
-        let began = self.answered.map_or(fed, |answered| answered.max(fed));
-        let (began, before) = self.part.take().unwrap_or((began, Duration::ZERO));
-        let audio = before + audio;
-        if audio < STEP {
-            self.part = Some((began, audio));
-            return;
-        }
-        let took = now.saturating_duration_since(began);
-        let step = took.mul_f64(STEP.as_secs_f64() / audio.as_secs_f64().max(0.001));
-        if self.steps.len() == MOST_STEPS {
-            self.steps.pop_front();
-        }
-        self.steps.push_back((now, step));
-        let window = self.config.window;
-        let old = |at: &Instant| now.saturating_duration_since(*at) > window;
-        while self.steps.front().is_some_and(|(at, _)| old(at)) {
-            self.steps.pop_front();
-        }
-    }
-
-    /// The median of the times per step.
-    fn step(&self) -> Option<Duration> {
-        let mut steps: Vec<_> = self.steps.iter().map(|(_, step)| *step).collect();
-        let middle = steps.len() / 2;
-        (!steps.is_empty()).then(|| *steps.select_nth_unstable(middle).1)
     }
 
     /// What has stood unanswered behind a shut gate for too long will not be answered: were it

@@ -331,7 +331,8 @@ fn noise_for_opus_lasts_as_long_and_is_as_loud() {
     for (sound, noise) in sounds.iter().zip(&noises) {
         assert_eq!(sound.len(), noise.len());
         if !sound.is_empty() && power(sound) > -35.0 {
-            assert!((power(noise) - power(sound)).abs() < 1.5, "{}", power(sound));
+            // The decoder leaves out the uppermost part of the band, which noise has more of.
+            assert!((power(noise) - power(sound)).abs() < 2.0, "{}", power(sound));
             assert_ne!(noise, sound);
         }
     }

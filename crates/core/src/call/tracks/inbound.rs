@@ -127,6 +127,11 @@ impl Inbound {
         self.open.as_ref().map(|open| open.clock.counters())
     }
 
+    /// How much later than the fastest of it the caller's audio usually comes.
+    pub(crate) fn usual_lateness(&self) -> Duration {
+        self.open.as_ref().map_or(Duration::ZERO, |open| open.clock.usual_lateness())
+    }
+
     /// Whether nothing comes from the caller for so long that sound is made up.
     pub(crate) fn is_stalled(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.clock.is_stalled())

@@ -293,7 +293,82 @@ fn nothing_grows_and_nothing_panics() {
         watch.answered(u64::from(n % 7) * 10, start + MS * n * 20);
         watch.poll(start + MS * n * 20);
     }
-    assert!(watch.fed.len() <= MOST_FEEDS && watch.steps.len() <= MOST_STEPS);
+    assert!(watch.fed.len() <= MOST_FEEDS && watch.steps.len() <= steps::MOST);
     watch.answered(u64::MAX, start);
     assert_eq!(watch.figures(start).backlog, Duration::ZERO);
+}
+
+/// An engine on a way there and back of 2 ms, fed frame by frame by a caller whose audio is usually
+/// so `late`.
+struct Frames {
+    watch: SpeedWatch,
+    late: u64,
+    at: u64,
+    pending: u64,
+    /// When the engine will have worked off what it was fed.
+    free: u64,
+    answers: VecDeque<u64>,
+    shed: u64,
+}
+
+impl Frames {
+    fn new(late: u64) -> Self {
+        let watch = SpeedWatch::new(Config::default());
+        let answers = VecDeque::new();
+        Self { watch, late, at: 0, pending: 0, free: 0, answers, shed: 0 }
+    }
+
+    /// Goes on for so many milliseconds, in which it takes `step` for 80: how long a packet waits.
+    fn run(&mut self, ms: u64, step: u64) -> u64 {
+        let mut most = 0;
+        for at in self.at..self.at + ms {
+            let now = epoch() + MS * at as u32;
+            while self.answers.front().is_some_and(|answer| *answer <= at) {
+                self.answers.pop_front();
+                self.watch.answered(80, now);
+            }
+            if at.is_multiple_of(20) {
+                let [pending, late] = [self.pending, self.late].map(Duration::from_millis);
+                match self.watch.gate_for(pending, late, now) {
+                    Gate::Open => self.pending += 20,
+                    Gate::Shut | Gate::Trial => self.shed += 20,
+                }
+            }
+            if self.pending == 80 {
+                self.pending = 0;
+                self.watch.fed(80, now);
+                most = most.max(self.free.saturating_sub(at + 1));
+                self.free = self.free.max(at + 1) + step;
+                self.answers.push_back(self.free + 1);
+            }
+            self.watch.poll(now);
+        }
+        self.at += ms;
+        most
+    }
+}
+
+#[test]
+fn no_packet_waits_for_long_for_an_engine_that_a_trial_has_found_slow() {
+    for step in [88, 92, 104] {
+        let mut frames = Frames::new(0);
+        assert!(frames.run(5000, step) > 60, "nothing is known of it yet");
+        frames.run(25_000, step);
+        let waited = frames.run(60_000, step);
+        assert!(waited <= 40, "{waited} ms at {step} ms");
+        let mut frames = Frames::new(100);
+        frames.run(30_000, step);
+        assert!((41..=90).contains(&frames.run(60_000, step)), "what comes late may wait");
+    }
+}
+
+#[test]
+fn an_engine_that_is_slow_no_more_is_fed_all() {
+    let mut frames = Frames::new(0);
+    assert_eq!((frames.run(30_000, 76), frames.shed), (0, 0));
+    frames.run(60_000, 104);
+    frames.run(5000, 30);
+    let shed = frames.shed;
+    frames.run(60_000, 30);
+    assert_eq!(frames.shed, shed);
 }

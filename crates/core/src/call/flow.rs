@@ -141,6 +141,9 @@ impl Call {
         let Some(clock) = inbound.clock() else { return };
         let unfed = clock.skipped_ms;
         let lag = self.lag();
+        if let Some(speed) = self.speed.as_mut().filter(|_| unfed > self.unfed_ms) {
+            speed.skipped(now);
+        }
         if let Some(outbound) = &mut self.outbound {
             let skipped = Duration::from_millis(unfed.saturating_sub(self.unfed_ms));
             if inbound.is_stalled() || !skipped.is_zero() {

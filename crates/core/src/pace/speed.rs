@@ -111,13 +111,16 @@ pub(crate) struct SpeedWatch {
     backlog: Duration,
     answered: Option<Instant>,
     steps: Steps,
-    /// What a step took in the last trial, the way left out.
-    own_step: Option<Duration>,
+    /// What the last trials have found of an engine that is not far away.
+    found: Option<Found>,
     usual: Usual,
     way: Way,
     trial: Trial,
     /// When the gate was last seen shut.
     shut: Option<Instant>,
+    /// Whether it is shut for the next frame alone, and when that last cost the caller's time.
+    spares: bool,
+    spared: Option<Instant>,
     /// Since when it is slow.
     slow: Option<Instant>,
     given_up: bool,
@@ -136,11 +139,13 @@ impl SpeedWatch {
             backlog: Duration::ZERO,
             answered: None,
             steps: Steps::default(),
-            own_step: None,
+            found: None,
             usual: Usual::default(),
             way: Way::default(),
             trial: Trial::default(),
             shut: None,
+            spares: false,
+            spared: None,
             slow: None,
             given_up: false,
             unheld: None,
@@ -206,7 +211,7 @@ impl SpeedWatch {
         let factor = self.pace.factor(now);
         if factor >= self.config.held_above {
             self.unheld = None;
-        } else if self.stands() {
+        } else if self.is_busy(now) {
             self.unheld.get_or_insert(now);
         }
         let lasted = self.pace.stands_for(now) >= self.config.window / 2;
@@ -245,27 +250,40 @@ impl SpeedWatch {
     }
 
     /// The same for the next frame, of whose packet so much is there already. An engine slower than
-    /// real time is not fed a packet that would wait for it: what the caller says by then is newer.
-    /// Half as much as the caller's audio is usually `late` may wait, lest the engine run dry.
+    /// real time is given no frame whose packet would wait for it: the frame waits at the clock,
+    /// which leaves out what is quietest. Half as much as the caller's audio is usually `late` may
+    /// wait nevertheless, lest the engine run dry.
     pub(crate) fn gate_for(&mut self, pending: Duration, late: Duration, now: Instant) -> Gate {
         let gate = self.gate();
         let most = FRAME + self.way.jitter() + late / 2;
-        if gate == Gate::Open && self.wait(pending, now) > most {
-            self.shut = Some(now);
-            return Gate::Shut;
+        self.spares = gate == Gate::Open && self.wait(pending, now) > most;
+        if self.spares { Gate::Shut } else { gate }
+    }
+
+    /// The caller's time passed without the engine, by what [`Self::gate_for`] said last.
+    pub(crate) const fn skipped(&mut self, now: Instant) {
+        if self.spares {
+            (self.shut, self.spared) = (Some(now), Some(now));
         }
-        gate
     }
 
     /// How long a packet, of which so much is there before the next frame, will wait for an engine
     /// that a trial has found to be slower than real time; nothing for any other.
     fn wait(&self, pending: Duration, now: Instant) -> Duration {
         let slow = |step: &Duration| step.mul_f32(self.config.recovered_above) > STEP;
-        let found = self.own_step.filter(slow);
+        let Some((own, way)) =
+            self.found.map(|Found { took, way }| (took.saturating_sub(way), way))
+        else {
+            return Duration::ZERO;
+        };
         // It may have become faster since.
-        let step = found.and_then(|own| Some(own.min(self.steps.median()?))).filter(slow);
+        let step = Some(own).filter(slow).and_then(|own| Some(own.min(self.steps.median()?)));
+        let step = step.filter(slow);
         let Some(((_, fed), step)) = self.fed.front().zip(step) else { return Duration::ZERO };
-        let began = self.answered.map_or(*fed, |answered| answered.max(*fed));
+        // An answer tells that the engine was free before it had come back, and a packet will not
+        // be there when it is sent: the way, there and back.
+        let answered = self.answered.and_then(|answered| answered.checked_sub(way));
+        let began = answered.map_or(*fed, |answered| answered.max(*fed));
         let free = began + step.mul_f64(self.backlog.as_secs_f64() / STEP.as_secs_f64());
         free.saturating_duration_since(now + STEP.saturating_sub(pending + FRAME))
     }
@@ -301,7 +319,13 @@ impl SpeedWatch {
     /// Whether time counts as such in which the engine has enough to do. A trial takes what waited
     /// for it, and not its slowness.
     fn counts(&self, now: Instant) -> bool {
-        self.stands() || self.trial.was_on(now, self.config.window)
+        self.is_busy(now) || self.trial.was_on(now, self.config.window)
+    }
+
+    /// Whether the engine has enough to do, and would have more if it were fed all.
+    fn is_busy(&self, now: Instant) -> bool {
+        let passed = |since: Instant| now.saturating_duration_since(since);
+        self.stands() || self.spared.is_some_and(|spared| passed(spared) < SHUT)
     }
 
     fn usual(&self) -> Duration {
@@ -309,9 +333,10 @@ impl SpeedWatch {
     }
 
     /// What two trials have found. If the way there and back has become longer, nothing was slow.
-    fn learn_way(&mut self, Found { took, way }: Found) {
+    fn learn_way(&mut self, found: Found) {
+        let Found { took, way } = found;
         // Of one that is far away it cannot be told when it began.
-        self.own_step = (way < LONG_WAY).then(|| took.saturating_sub(way));
+        self.found = Some(found).filter(|_| way < LONG_WAY);
         let steps = took.as_micros() / STEP.as_micros();
         let usual = STEP * u32::try_from(steps).unwrap_or(u32::MAX).min(MOST_STEPS_AWAY);
         if usual > self.usual() && way >= LONG_WAY {
@@ -347,7 +372,10 @@ impl SpeedWatch {
                 self.backlog = Duration::ZERO;
                 self.trial.abandon(now);
             }
-            Gate::Trial if lasts(REST) => self.trial.abandon(now),
+            Gate::Trial if lasts(REST) => {
+                self.trial.abandon(now);
+                self.found = None;
+            }
             Gate::Open | Gate::Shut | Gate::Trial => {}
         }
     }

@@ -271,18 +271,15 @@ impl SpeedWatch {
     /// that a trial has found to be slower than real time; nothing for any other.
     fn wait(&self, pending: Duration, now: Instant) -> Duration {
         let slow = |step: &Duration| step.mul_f32(self.config.recovered_above) > STEP;
-        let Some((own, way)) =
-            self.found.map(|Found { took, way }| (took.saturating_sub(way), way))
-        else {
+        let Some(found) = self.found.filter(|found| slow(&found.step())) else {
             return Duration::ZERO;
         };
         // It may have become faster since.
-        let step = Some(own).filter(slow).and_then(|own| Some(own.min(self.steps.median()?)));
-        let step = step.filter(slow);
+        let step = self.steps.median().map(|lately| lately.min(found.step())).filter(slow);
         let Some(((_, fed), step)) = self.fed.front().zip(step) else { return Duration::ZERO };
         // An answer tells that the engine was free before it had come back, and a packet will not
         // be there when it is sent: the way, there and back.
-        let answered = self.answered.and_then(|answered| answered.checked_sub(way));
+        let answered = self.answered.and_then(|answered| answered.checked_sub(found.way));
         let began = answered.map_or(*fed, |answered| answered.max(*fed));
         let free = began + step.mul_f64(self.backlog.as_secs_f64() / STEP.as_secs_f64());
         free.saturating_duration_since(now + STEP.saturating_sub(pending + FRAME))
